@@ -1,0 +1,30 @@
+"""The layers of a convolutional network as pure JAX functions, each with a backward pass derived and written by hand.
+
+Notation
+  n      batch                         h w    rows, columns (*spatial in general, 1 to 3 dimensions)
+  c k    input, output channels        i j    position in the kernel
+  p q    position in the output        s d    stride, dilation
+  g      groups                        lo hi  padding before and behind
+
+Channels come last by default: x (n, *spatial, c), kernel w (*window, c/g, k), bias b (k,). `channel_axis=1` takes
+channels first: x (n, c, *spatial), the kernel as before. Without a batch dimension, or with several, it works too. A
+cotangent is d + the primal's name: dz, dx, dw, db.
+
+A rule (`jax.custom_vjp`) has no plain forward mode; `jaxcnn.reference` has the same names without rules, for `jax.jvp`
+and for comparison.
+"""
+
+from jaxcnn import notebook as notebook
+from jaxcnn import reference as reference
+from jaxcnn.activation import relu as relu
+from jaxcnn.conv import conv as conv
+from jaxcnn.dense import dense as dense
+from jaxcnn.loss import softmax_cross_entropy as softmax_cross_entropy
+from jaxcnn.loss import softmax_cross_entropy_with_integer_labels as softmax_cross_entropy_with_integer_labels
+from jaxcnn.pad import pad as pad
+from jaxcnn.patches import fold as fold
+from jaxcnn.patches import unfold as unfold
+from jaxcnn.pool import avg_pool as avg_pool
+from jaxcnn.pool import max_pool as max_pool
+
+__version__ = "0.1.0"

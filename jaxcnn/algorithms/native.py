@@ -1,0 +1,58 @@
+"""The three maps as one `lax.conv_general_dilated` each: fits every window, and is what accelerators recognise.
+
+Operands and results are always written channels-last (NHWC, HWIO), transposed explicitly where a gradient needs it. The
+layouts that autodiff writes instead (CHWN, HWOI) fall off the fast path of the CPU backend inside a loop.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxcnn.window import Convolution
+
+
+def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
+    window = conv.window
+    return _convolve(x, w, conv, strides=window.strides, pads=window.pads, rhs_dilation=window.dilation)
+
+
+def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
+    """dz, dilated by the strides, with the flipped kernel, its channel axes exchanged within each group."""
+    window, g = conv.window, conv.groups
+    *size, c, k = w.shape
+    w = jnp.flip(w, range(window.dims)).reshape(*size, c, g, k // g)
+    w = jnp.swapaxes(w, -3, -1).reshape(*size, k // g, g * c)
+    return _convolve(
+        dz, w, conv, pads=window.input_gradient_pads, lhs_dilation=window.strides, rhs_dilation=window.dilation
+    )
+
+
+def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
+    """x with dz as its kernel, strides and dilation exchanged: channels in the place of the batch, the batch summed."""
+    window, g = conv.window, conv.groups
+    n, *spatial, c = x.shape
+    x = jnp.swapaxes(x.reshape(n, *spatial, g, c // g), 0, -1).reshape(c // g, *spatial, g * n)
+    dz = jnp.moveaxis(dz, 0, -2)
+    dw = _convolve(x, dz, conv, strides=window.dilation, pads=window.kernel_gradient_pads, rhs_dilation=window.strides)
+    return jnp.moveaxis(dw, 0, -2)
+
+
+def _convolve(lhs, rhs, conv: Convolution, *, strides=None, pads, lhs_dilation=None, rhs_dilation):
+    dims = conv.window.dims
+    spatial = tuple(range(1, dims + 1))
+    layout = lax.ConvDimensionNumbers(
+        lhs_spec=(0, dims + 1, *spatial),
+        rhs_spec=(dims + 1, dims, *range(dims)),
+        out_spec=(0, dims + 1, *spatial),
+    )
+    return lax.conv_general_dilated(
+        lhs.astype(conv.accumulate),
+        rhs.astype(conv.accumulate),
+        window_strides=strides or (1,) * dims,
+        padding=pads,
+        lhs_dilation=lhs_dilation,
+        rhs_dilation=rhs_dilation,
+        dimension_numbers=layout,
+        feature_group_count=conv.groups,
+        precision=conv.precision,
+    )

@@ -1,0 +1,123 @@
+"""Arguments at the public edge: checked, and brought to the one form that the rules see."""
+
+import math
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+
+def error(kind: type[Exception], function: str, argument: str, expected: str, got: Any) -> Exception:
+    """The one form of every complaint."""
+    return kind(f"{function}: {argument} expects {expected}, got {got}")
+
+
+def is_integer(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def to_ints(function: str, argument: str, value: Any, dims: int, *, minimum: int) -> tuple[int, ...]:
+    """One int for all dimensions, or one for each."""
+    values = (value,) * dims if is_integer(value) else value
+    if (
+        isinstance(values, (Sequence, np.ndarray))
+        and len(values) == dims
+        and all(is_integer(v) and v >= minimum for v in values)
+    ):
+        return tuple(map(operator.index, values))
+    raise error(ValueError, function, argument, f"an int or {dims} ints, each at least {minimum}", value)
+
+
+def to_choice(function: str, argument: str, value: Any, choices: Sequence[Any]) -> Any:
+    if isinstance(value, str):
+        value = value.lower()
+    if value not in choices:
+        raise error(ValueError, function, argument, "one of " + ", ".join(map(repr, choices)), repr(value))
+    return value
+
+
+def to_array(function: str, argument: str, value: Any, kind: Any = jnp.number) -> jax.Array:
+    """An array of a dtype of the `kind` (a NumPy abstract type, or several); lists and Python scalars are refused."""
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    if not isinstance(value, (jax.Array, np.ndarray, np.generic)):
+        raise error(TypeError, function, argument, "an array", type(value).__name__)
+    if not any(jnp.issubdtype(value.dtype, k) for k in kinds):
+        names = " or ".join(k.__name__ for k in kinds)
+        raise error(TypeError, function, argument, f"a dtype that is {names}", value.dtype)
+    return jnp.asarray(value)
+
+
+def promote(*arrays: jax.Array | None) -> tuple[Any, ...]:
+    """The arrays in the dtype that JAX promotes them to; None stays None."""
+    dtype = jnp.result_type(*(a for a in arrays if a is not None))
+    return tuple(None if a is None else a.astype(dtype) for a in arrays)
+
+
+def accumulator(*dtypes: Any) -> np.dtype:
+    """The dtype to sum in: the widest of those given, and for floats of 16 bits or fewer float32."""
+    widest = max(map(jnp.dtype, reversed(dtypes)), key=lambda dtype: dtype.itemsize)
+    return jnp.dtype(jnp.float32) if jnp.issubdtype(widest, jnp.floating) and widest.itemsize < 4 else widest
+
+
+def to_result_dtype(function: str, preferred_element_type: Any, dtype: np.dtype) -> np.dtype:
+    """`preferred_element_type`, or `dtype` where that is None."""
+    if preferred_element_type is None:
+        return dtype
+    preferred = jax.dtypes.canonicalize_dtype(preferred_element_type)
+    for kind in (jnp.complexfloating, jnp.floating):
+        if jnp.issubdtype(dtype, kind) and not jnp.issubdtype(preferred, kind):
+            raise error(
+                TypeError, function, "preferred_element_type", f"a {kind.__name__} dtype for {dtype}", preferred
+            )
+    if not jnp.issubdtype(preferred, jnp.number):
+        raise error(TypeError, function, "preferred_element_type", "a number's dtype", preferred)
+    return preferred
+
+
+def to_precision(function: str, precision: Any) -> Any:
+    """A hashable form of what lax takes: None, a name, a `lax.Precision`, or a pair of those for the two operands."""
+    if precision is None:
+        return None
+    pair = precision if isinstance(precision, (tuple, list)) else (precision, precision)
+    try:
+        lhs, rhs = map(lax.Precision, pair)
+    except ValueError:
+        names = ", ".join(repr(p.name.lower()) for p in lax.Precision)
+        raise error(ValueError, function, "precision", f"None, one of {names}, or a pair", repr(precision)) from None
+    return lhs, rhs
+
+
+def spatial_dims(function: str, window: Any, x: jax.Array) -> int:
+    """The number of spatial dimensions, where a single int may stand for all of them."""
+    if is_integer(window):
+        if x.ndim < 3:
+            expected = "(n, *spatial, c) where window is one int (a window of several says how many are spatial)"
+            raise error(ValueError, function, "x", expected, f"shape {x.shape}")
+        return x.ndim - 2
+    if not isinstance(window, (Sequence, np.ndarray)) or isinstance(window, str) or len(window) == 0:
+        raise error(ValueError, function, "window", "an int or one per spatial dimension", repr(window))
+    return len(window)
+
+
+def channels_last(
+    function: str, x: jax.Array, dims: int, channel_axis: int
+) -> tuple[jax.Array, Callable[[jax.Array], jax.Array]]:
+    """x as (n, *spatial, c), and the function that brings a result of that form back to the caller's.
+
+    `channel_axis=1` means channels before the spatial dimensions, with whatever leading batch dimensions there are.
+    """
+    to_choice(function, "channel_axis", channel_axis, (-1, 1))
+    if x.ndim < dims + 1:
+        raise error(ValueError, function, "x", f"at least {dims + 1} dimensions ({dims} spatial)", f"shape {x.shape}")
+    axis = -1 if channel_axis == -1 else -1 - dims
+    x = jnp.moveaxis(x, axis, -1)
+    batch = x.shape[: -1 - dims]
+
+    def restore(z: jax.Array) -> jax.Array:
+        return jnp.moveaxis(z.reshape(batch + z.shape[1:]), -1, axis)
+
+    return x.reshape((math.prod(batch), *x.shape[-1 - dims :])), restore

@@ -1,0 +1,252 @@
+"""Pooling: maxima and means over windows. The gradients are fixed sums over window offsets: no scatter anywhere."""
+
+from functools import partial
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Float, Real
+
+from jaxcnn.arguments import accumulator, channels_last, spatial_dims, to_array, to_choice, to_ints
+from jaxcnn.taps import fold, read_taps, sum_taps
+from jaxcnn.window import Ints, Padding, Pads, Window
+
+Ties = Literal["first", "all", "even"]
+
+
+def max_pool(
+    x: Real[Array, "..."],
+    window: Ints,
+    *,
+    strides: Ints | None = None,
+    padding: Padding = "VALID",
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+    ties: Ties = "first",
+    channel_axis: int = -1,
+) -> Real[Array, "..."]:
+    """Maximum over windows.
+
+        y[n,p,c]  = max_i x[n, a(p,i), c]                            a(p,i) = s·p + d·i − lo
+        dx[n,a,c] = Σ_{(p,i): a(p,i) = a} dy[n,p,c] · m[n,p,i,c]
+
+    m says which taps i are the maximum of window p: the first in row-major order (`ties="first"`, as in PyTorch and
+    `jax.grad` of `lax.reduce_window`), every maximum in full ("all"), or every maximum with an equal share ("even", as
+    `jnp.max`). A NaN is the maximum of its window and takes the gradient. Padding takes none, not even in a window of
+    −inf; a window of padding alone gives −inf (the lowest integer for integers).
+
+    Args:
+      x: (n, *spatial, c), or (n, c, *spatial) with `channel_axis=1`; none or several batch dimensions work too.
+      window: a size per spatial dimension; an int is for all of them, with x of one batch dimension.
+      strides: None means the window.
+      padding: "VALID", "SAME", "SAME_LOWER", "CAUSAL" (1-D), an int, one int per dimension, or (low, high) pairs.
+      dilation: steps between the cells of a window.
+      ceil_mode: lets the last window overhang the end, unless it would start beyond input and low pad.
+
+    Returns:
+      y: (n, *output, c), laid out and typed like x.
+
+    Keeps one unsigned integer for each output: the number of the first maximal tap, or for other ties a bit for each
+    tap (an integer for every 32). Recomputes nothing.
+
+    Raises:
+      ValueError: a window that does not fit x, an option out of its range.
+      TypeError: x is no array of real numbers.
+
+    Source: the mask of the classic NumPy notebooks; Zeiler and Fergus (arXiv:1311.2901) call m the switches.
+
+    >>> x = jnp.array([[1.0, 4.0, 4.0, 2.0]])[..., None]
+    >>> max_pool(x, 2, strides=1)[0, :, 0]
+    Array([4., 4., 4.], dtype=float32)
+    >>> jax.grad(lambda x: max_pool(x, 2, strides=1).sum())(x)[0, :, 0]
+    Array([0., 2., 1., 0.], dtype=float32)
+    """
+    x = to_array("max_pool", "x", x, (jnp.integer, jnp.floating))
+    ties = to_choice("max_pool", "ties", ties, ("first", "all", "even"))
+    x, restore = channels_last("max_pool", x, spatial_dims("max_pool", window, x), channel_axis)
+    geometry = Window.of(
+        "max_pool", x.shape[1:-1], window, strides=strides, padding=padding, dilation=dilation, ceil_mode=ceil_mode
+    )
+    return restore(_max_pool(x, _MaxPool(geometry, ties)))
+
+
+class _MaxPool(NamedTuple):
+    window: Window
+    ties: Ties
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _max_pool(x: Real[Array, "n *spatial c"], static: _MaxPool) -> Real[Array, "n *output c"]:
+    return _max_pool_fwd(x, static)[0]
+
+
+def _max_pool_fwd(x, static):
+    window, ties = static
+    lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
+    read = read_taps(x, window, lowest)
+    start = jnp.full((x.shape[0], *window.output, x.shape[-1]), lowest, x.dtype)
+    y = fold(window.taps, lambda tap, y: jnp.maximum(y, read(tap)), start)
+
+    def is_maximum(tap):
+        return (read(tap) == y) | jnp.isnan(read(tap))
+
+    inside = window.inside()
+    switches, of_input = (_first if ties == "first" else _bits)(is_maximum, y, inside)
+    if not inside.all():  # padding equals y where y is the lowest value: there, every cell of the input is a maximum
+        switches = jnp.where(y == lowest, of_input, switches)
+    return y, switches
+
+
+def _max_pool_bwd(static, switches, dy):
+    window, ties = static
+    share = dy.astype(accumulator(dy.dtype))
+    if ties == "first":
+        dx = sum_taps(
+            lambda tap, dy, first: jnp.where(first == tap.astype(first.dtype), dy, 0), (share, switches), window
+        )
+        return (dx.astype(dy.dtype),)
+    if ties == "even":
+        maxima = lax.population_count(switches).astype(share.dtype).sum(0)
+        share = share / jnp.maximum(maxima, 1)
+    dx = sum_taps(lambda tap, dy, *words: jnp.where(_has_bit(words, tap), dy, 0), (share, *switches), window)
+    return (dx.astype(dy.dtype),)
+
+
+_max_pool.defvjp(_max_pool_fwd, _max_pool_bwd)
+
+
+def _first(is_maximum, y, inside):
+    """The number of the first maximal tap, and of the first tap inside the input."""
+    taps = inside.shape[-1]
+    dtype = np.min_scalar_type(taps)
+
+    def earlier(i, first):
+        tap = taps - 1 - i
+        return jnp.where(is_maximum(tap), jnp.asarray(tap, dtype), first)
+
+    first = fold(taps, earlier, jnp.zeros(y.shape, dtype))
+    return first, jnp.asarray(inside.argmax(-1), dtype)[None, ..., None]
+
+
+def _bits(is_maximum, y, inside):
+    """A bit for each maximal tap, (words, *y.shape), and the bits of the taps inside the input."""
+    taps = inside.shape[-1]
+    width = next(bits for bits in (8, 16, 32) if taps <= bits or bits == 32)
+    dtype = f"uint{width}"
+    words = np.arange(-(-taps // width)).reshape(-1, *[1] * y.ndim)
+
+    def set_bit(tap, bits):
+        bit = jnp.asarray(1, dtype) << jnp.asarray(tap % width, dtype)
+        return bits | jnp.where(is_maximum(tap)[None] & (words == tap // width), bit, 0)
+
+    bits = fold(taps, set_bit, jnp.zeros((len(words), *y.shape), dtype))
+    padded = np.pad(inside, [(0, 0)] * (inside.ndim - 1) + [(0, len(words) * width - taps)])
+    of_input = padded.reshape(*inside.shape[:-1], len(words), width) @ (1 << np.arange(width))
+    return bits, jnp.asarray(np.moveaxis(of_input, -1, 0)[:, None, ..., None], dtype)
+
+
+def _has_bit(words, tap):
+    dtype = words[0].dtype
+    width = dtype.itemsize * 8
+    bit = jnp.asarray(1, dtype) << (tap % width).astype(dtype)
+    return sum((tap // width == i) & (word & bit != 0) for i, word in enumerate(words)) != 0
+
+
+def avg_pool(
+    x: Float[Array, "..."],
+    window: Ints,
+    *,
+    strides: Ints | None = None,
+    padding: Padding = "VALID",
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+    channel_axis: int = -1,
+) -> Float[Array, "..."]:
+    """Mean over windows.
+
+        y[n,p,c]  = 1/N[p] · Σ_i x̃[n, s·p + d·i, c]                  x̃: x, padded with zeros
+        dx[n,a,c] = Σ_{(p,i): a(p,i) = a} dy[n,p,c] / N[p]           a(p,i) = s·p + d·i − lo
+
+    N counts the cells of the window that lie in the padded input, with `count_include_pad=False` in the input alone;
+    what `ceil_mode` lets overhang never counts. `divisor_override` puts one number in its place. A window that has no
+    cell to count gives 0.
+
+    Args:
+      x: (n, *spatial, c), or (n, c, *spatial) with `channel_axis=1`; none or several batch dimensions work too.
+      window, strides, padding, dilation, ceil_mode, channel_axis: as in `max_pool`.
+
+    Returns:
+      y: (n, *output, c), laid out and typed like x; 16-bit floats are summed and divided in float32.
+
+    Keeps nothing; recomputes nothing.
+
+    Raises:
+      ValueError: a window that does not fit x, an option out of its range.
+      TypeError: x is no array of floats.
+
+    Source: `distribute_value` of the classic NumPy notebooks; PyTorch's counting.
+
+    >>> avg_pool(jnp.array([[1.0, 2.0, 3.0]])[..., None], 2, strides=2, padding=((0, 1),))[0, :, 0]
+    Array([1.5, 1.5], dtype=float32)
+    """
+    x = to_array("avg_pool", "x", x, jnp.floating)
+    x, restore = channels_last("avg_pool", x, spatial_dims("avg_pool", window, x), channel_axis)
+    if divisor_override is not None:
+        (divisor_override,) = to_ints("avg_pool", "divisor_override", divisor_override, 1, minimum=1)
+    geometry = partial(
+        Window.of, "avg_pool", x.shape[1:-1], window, strides=strides, padding=padding, dilation=dilation
+    )
+    counted = geometry().pads if count_include_pad else tuple((min(lo, 0), min(hi, 0)) for lo, hi in geometry().pads)
+    return restore(_avg_pool(x, _AvgPool(geometry(ceil_mode=ceil_mode), counted, divisor_override)))
+
+
+class _AvgPool(NamedTuple):
+    window: Window
+    counted: Pads
+    divisor_override: int | None
+
+    def divisor(self, dtype) -> jax.Array:
+        """N, of shape (1, *output, 1)."""
+        counts = (
+            np.maximum(1, self.window.inside(self.counted).sum(-1))
+            if self.divisor_override is None
+            else self.divisor_override
+        )
+        return jnp.broadcast_to(counts, self.window.output)[None, ..., None].astype(dtype)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _avg_pool(x: Float[Array, "n *spatial c"], static: _AvgPool) -> Float[Array, "n *output c"]:
+    return _avg_pool_fwd(x, static)[0]
+
+
+def _avg_pool_fwd(x, static):
+    y = x.astype(accumulator(x.dtype))
+    for window in _passes(static.window):
+        read = read_taps(y, window, 0)
+        y = fold(
+            window.taps,
+            lambda tap, total: total + read(tap),
+            jnp.zeros((y.shape[0], *window.output, y.shape[-1]), y.dtype),
+        )
+    return (y / static.divisor(y.dtype)).astype(x.dtype), None
+
+
+def _avg_pool_bwd(static, _, dy):
+    dtype = accumulator(dy.dtype)
+    dx = dy.astype(dtype) / static.divisor(dtype)
+    for window in reversed(_passes(static.window)):
+        dx = sum_taps(lambda tap, dy: jnp.where(tap < window.taps, dy, 0), (dx,), window)
+    return (dx.astype(dy.dtype),)
+
+
+_avg_pool.defvjp(_avg_pool_fwd, _avg_pool_bwd)
+
+
+def _passes(window: Window) -> list[Window]:
+    """A sum over a window of many taps is a sum along each dimension in turn."""
+    return [window] if window.taps <= 16 else window.separate()

@@ -1,0 +1,183 @@
+"""The autodiff twin: the same names and signatures in lax and jnp, with no rule of our own.
+
+A model that takes the module as an argument, `apply(params, x, ops=jaxcnn)`, is compared with autodiff by
+`ops=jaxcnn.reference`. It also is the answer for plain forward mode (`jax.jvp`, `jax.jacfwd`). Arguments mean what they
+mean in the function of the same name; this is the code that one writes without the library.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxcnn.arguments import (
+    accumulator,
+    channels_last,
+    promote,
+    spatial_dims,
+    to_ints,
+    to_precision,
+    to_result_dtype,
+)
+from jaxcnn.window import Window
+
+
+def conv(
+    x,
+    w,
+    b=None,
+    *,
+    strides=1,
+    padding="SAME",
+    dilation=1,
+    groups=1,
+    channel_axis=-1,
+    precision=None,
+    preferred_element_type=None,
+):
+    x, w, b = promote(x, w, b)
+    dims = w.ndim - 2
+    batch, x = x.shape[: -1 - dims], x.reshape((math.prod(x.shape[: -1 - dims]), *x.shape[-1 - dims :]))
+    letters = "HWD"[:dims]
+    layout = f"N{letters}C" if channel_axis == -1 else f"NC{letters}"
+    spatial = x.shape[1:-1] if channel_axis == -1 else x.shape[2:]
+    window = Window.of("conv", spatial, w.shape[:-2], strides=strides, padding=padding, dilation=dilation)
+    result = to_result_dtype("conv", preferred_element_type, x.dtype)
+    compute = x.dtype if result == x.dtype else accumulator(x.dtype, result)
+    z = lax.conv_general_dilated(
+        x.astype(compute),
+        w.astype(compute),
+        window.strides,
+        window.pads,
+        rhs_dilation=window.dilation,
+        dimension_numbers=(layout, f"{letters}IO", layout),
+        feature_group_count=groups,
+        precision=to_precision("conv", precision),
+    )
+    if b is not None:
+        z = z + b.astype(compute).reshape((1, *(-1 if axis == "C" else 1 for axis in layout[1:])))
+    return z.astype(result).reshape(batch + z.shape[1:])
+
+
+def max_pool(x, window, *, strides=None, padding="VALID", dilation=1, ceil_mode=False, ties="first", channel_axis=-1):
+    """`lax.reduce_window`; where that has no gradient (dilation) or no choice (ties), a maximum over gathered patches."""
+    x, restore = channels_last("max_pool", x, spatial_dims("max_pool", window, x), channel_axis)
+    geometry = Window.of(
+        "max_pool", x.shape[1:-1], window, strides=strides, padding=padding, dilation=dilation, ceil_mode=ceil_mode
+    )
+    lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
+    if ties == "first" and set(geometry.dilation) == {1}:
+        size, strides = (1, *geometry.size, 1), (1, *geometry.strides, 1)
+        return restore(lax.reduce_window(x, lowest, lax.max, size, strides, ((0, 0), *geometry.pads, (0, 0))))
+    cells = _patches(x, geometry, lowest)
+    if ties == "first":
+        first = jnp.argmax(cells, -1, keepdims=True)
+        return restore(jnp.take_along_axis(cells, first, -1)[..., 0])
+    if ties == "even":
+        return restore(jnp.max(cells, -1))
+    top = lax.stop_gradient(jnp.max(cells, -1, keepdims=True))
+    every = (cells == top) & jnp.isfinite(cells)
+    return restore(top[..., 0] + jnp.sum(jnp.where(every, cells - lax.stop_gradient(cells), 0), -1))
+
+
+def avg_pool(
+    x,
+    window,
+    *,
+    strides=None,
+    padding="VALID",
+    dilation=1,
+    ceil_mode=False,
+    count_include_pad=True,
+    divisor_override=None,
+    channel_axis=-1,
+):
+    """`lax.reduce_window` of the values, over that of a mask of what counts."""
+    x, restore = channels_last("avg_pool", x, spatial_dims("avg_pool", window, x), channel_axis)
+    options = dict(strides=strides, dilation=dilation)
+    explicit = Window.of("avg_pool", x.shape[1:-1], window, padding=padding, **options)
+    geometry = Window.of("avg_pool", x.shape[1:-1], window, padding=padding, ceil_mode=ceil_mode, **options)
+
+    def sums(x, pads):
+        size, strides = (1, *geometry.size, 1), (1, *geometry.strides, 1)
+        dilation = (1, *geometry.dilation, 1)
+        return lax.reduce_window(x, 0.0, lax.add, size, strides, ((0, 0), *pads, (0, 0)), window_dilation=dilation)
+
+    wide = x.astype(accumulator(x.dtype))
+    counted = jnp.ones((1, *geometry.input, 1), wide.dtype)
+    overhang = geometry.pads
+    if count_include_pad:
+        counted = jnp.pad(
+            counted, [(0, 0), *((max(lo, 0), max(hi, 0)) for lo, hi in explicit.pads), (0, 0)], constant_values=1
+        )
+        overhang = [(min(lo, 0), hi - max(was, 0)) for (lo, hi), (_, was) in zip(geometry.pads, explicit.pads)]
+    count = divisor_override or jnp.maximum(sums(counted, overhang), 1)
+    return restore((sums(wide, geometry.pads) / count).astype(x.dtype))
+
+
+def pad(x, padding, *, mode="constant", value=0, channel_axis=-1):
+    """`jnp.pad`, cropped where the padding is negative."""
+    entries = [padding] * (x.ndim - 2) if isinstance(padding, int) else padding
+    pads = [(entry, entry) if isinstance(entry, int) else tuple(entry) for entry in entries]
+    if len(pads) < x.ndim:
+        channel = [(0, 0)] if channel_axis == -1 else []
+        pads = [(0, 0)] * (x.ndim - len(pads) - len(channel)) + pads + channel
+    options = {"constant_values": value} if mode == "constant" else {}
+    y = jnp.pad(x, [(max(lo, 0), max(hi, 0)) for lo, hi in pads], mode=mode, **options)
+    return y[tuple(slice(max(-lo, 0), a - max(-hi, 0)) for a, (lo, hi) in zip(y.shape, pads))]
+
+
+def unfold(x, window, *, strides=1, padding="VALID", dilation=1, channel_axis=-1):
+    """Indexing with the cells of every window."""
+    x, restore = channels_last("unfold", x, spatial_dims("unfold", window, x), channel_axis)
+    geometry = Window.of("unfold", x.shape[1:-1], window, strides=strides, padding=padding, dilation=dilation)
+    cols = _patches(x, geometry, 0)
+    return restore(cols.reshape(*cols.shape[:-2], cols.shape[-2] * cols.shape[-1]))
+
+
+def fold(cols, window, *, output_shape, strides=1, padding="VALID", dilation=1, channel_axis=-1):
+    """The transpose of `unfold`, as autodiff gives it."""
+    dims = spatial_dims("fold", window, cols)
+    cols, restore = channels_last("fold", cols, dims, channel_axis)
+    output_shape = to_ints("fold", "output_shape", output_shape, dims, minimum=0)
+    geometry = Window.of("fold", output_shape, window, strides=strides, padding=padding, dilation=dilation)
+    cells = cols.reshape(*cols.shape[:-1], cols.shape[-1] // geometry.taps, geometry.taps)
+    origin = jax.ShapeDtypeStruct((cols.shape[0], *output_shape, cells.shape[-2]), cols.dtype)
+    return restore(jax.linear_transpose(lambda x: _patches(x, geometry, 0), origin)(cells)[0])
+
+
+def _patches(x, window: Window, fill):
+    """The cells of each window on a last axis: (n, *output, c, taps)."""
+    x = jnp.pad(x, [(0, 0), *((max(lo, 0), max(hi, 0)) for lo, hi in window.pads), (0, 0)], constant_values=fill)
+    for dim in range(window.dims):
+        cells = window.cells(dim) + max(window.pads[dim][0], 0)
+        x = jnp.take(x, jnp.asarray(cells.T.reshape(-1)), axis=1 + dim)
+        x = x.reshape(*x.shape[: 1 + dim], *cells.T.shape, *x.shape[2 + dim :])
+        x = jnp.moveaxis(x, 1 + dim, -1)
+    return x.reshape(*x.shape[: window.dims + 2], window.taps)
+
+
+def dense(x, w, b=None, *, precision=None, preferred_element_type=None):
+    x, w, b = promote(x, w, b)
+    result = to_result_dtype("dense", preferred_element_type, x.dtype)
+    compute = x.dtype if result == x.dtype else accumulator(x.dtype, result)
+    z = jnp.dot(x.astype(compute), w.astype(compute), precision=to_precision("dense", precision))
+    return (z if b is None else z + b.astype(compute).reshape((1,) * (z.ndim - 1) + b.shape)).astype(result)
+
+
+def relu(x):
+    return jnp.where(x <= 0, jnp.zeros((), x.dtype), x)
+
+
+def softmax_cross_entropy(logits, probabilities):
+    logits, probabilities = promote(logits, probabilities)
+    wide = logits.astype(accumulator(logits.dtype))
+    log_p = wide - jax.nn.logsumexp(wide, -1, keepdims=True)
+    return -jnp.sum(probabilities.astype(wide.dtype) * log_p, -1).astype(logits.dtype)
+
+
+def softmax_cross_entropy_with_integer_labels(logits, labels):
+    wide = logits.astype(accumulator(logits.dtype))
+    right = jnp.take_along_axis(wide, labels[..., None].astype(jnp.int32), -1, mode="fill")[..., 0]
+    return (jax.nn.logsumexp(wide, -1) - right).astype(logits.dtype)

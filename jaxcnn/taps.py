@@ -1,0 +1,129 @@
+"""A window seen tap by tap: the cells that one kernel position reads, and the adjoint, without any scatter.
+
+Taps are the kernel positions, numbered in row-major order. Few steps are unrolled, for XLA to fuse into one loop over
+memory; many run as a loop of the program, so that the program does not grow with the window.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from jaxcnn.window import Window
+
+UNROLL = 64
+
+
+def fold(steps: int, step: Callable[[Any, Any], Any], start: Any) -> Any:
+    """step(steps − 1, … step(1, step(0, start)))."""
+    if steps > UNROLL:
+        return lax.fori_loop(0, steps, step, start)
+    for i in range(steps):
+        start = step(i, start)
+    return start
+
+
+def read_taps(x: jax.Array, window: Window, fill: Any) -> Callable[[Any], jax.Array]:
+    """x (n, *spatial, c) as a function of the tap: (n, *output, c), its cell for every output; padding is `fill`."""
+    n, c, output, strides = x.shape[0], x.shape[-1], window.output, window.strides
+    if 0 in output:
+        return lambda tap: jnp.zeros((n, *output, c), x.dtype)
+    blocks = [o + (e - 1) // s for o, e, s in zip(output, window.extent, strides)]
+    x = _pad(x, [(lo, m * s - a - lo) for a, m, s, (lo, _) in zip(window.input, blocks, strides, window.pads)], fill)
+
+    def read(tap):
+        offset = [d * i for d, i in zip(window.dilation, _unravel(tap, window.size))]
+        if isinstance(tap, int):
+            stop = [a + (o - 1) * s + 1 for a, o, s in zip(offset, output, strides)]
+            return lax.slice(x, (0, *offset, 0), (n, *stop, c), (1, *strides, 1))
+        split = x.reshape(n, *_flat(zip(blocks, strides)), c)
+        start = _flat((a // s, a % s) for a, s in zip(offset, strides))
+        return lax.dynamic_slice(split, (0, *start, 0), (n, *_flat((o, 1) for o in output), c)).reshape(n, *output, c)
+
+    return read
+
+
+def write_taps(cells: jax.Array, window: Window) -> jax.Array:
+    """The adjoint of reading: the cells (n, *output, c, taps) summed where they came from, (n, *spatial, c)."""
+    n, c, output, strides = cells.shape[0], cells.shape[-2], window.output, window.strides
+    if 0 in output:
+        return jnp.zeros((n, *window.input, c), cells.dtype)
+    blocks = [o + (e - 1) // s for o, e, s in zip(output, window.extent, strides)]
+
+    def add(tap, x):
+        offset = [d * i for d, i in zip(window.dilation, _unravel(tap, window.size))]
+        part = lax.dynamic_index_in_dim(cells, tap, -1, keepdims=False)
+        if isinstance(tap, int):
+            ends = [(a, m * s - a - (o - 1) * s - 1, s - 1) for a, m, o, s in zip(offset, blocks, output, strides)]
+            placed = lax.pad(part, jnp.zeros((), part.dtype), [(0, 0, 0), *ends, (0, 0, 0)])
+            return x + placed.reshape(x.shape)
+        start = (0, *_flat((a // s, a % s) for a, s in zip(offset, strides)), 0)
+        part = part.reshape(n, *_flat((o, 1) for o in output), c)
+        return lax.dynamic_update_slice(x, lax.dynamic_slice(x, start, part.shape) + part, start)
+
+    x = fold(window.taps, add, jnp.zeros((n, *_flat(zip(blocks, strides)), c), cells.dtype))
+    x = x.reshape(n, *(m * s for m, s in zip(blocks, strides)), c)
+    return _pad(x, [(-lo, a + lo - m * s) for a, m, s, (lo, _) in zip(window.input, blocks, strides, window.pads)], 0)
+
+
+def sum_taps(term: Callable[..., jax.Array], arrays: Sequence[jax.Array], window: Window) -> jax.Array:
+    """The adjoint of reading for terms worked out on the way: (n, *spatial, c) with dx[a] = Σ_{(p,i): a(p,i) = a} term(i, *arrays)[p].
+
+    The arrays are (n, *output, c'). Write a + lo = s·m + r: window p = m − j reaches the cells of block m, by the tap
+    with d·i = s·j + r. So dx is a sum over the few shifts j, for all residues r at once. `term` takes the taps as an
+    array over r (the number of taps where there is none) and the arrays with axes to broadcast against it; it gives
+    the dtype of the first array, and zero where the arrays are zero.
+    """
+    n, c, strides = arrays[0].shape[0], arrays[0].shape[-1], window.strides
+    first = [lo // s for s, (lo, _) in zip(strides, window.pads)]
+    blocks = [-(-(lo + a) // s) - f for a, s, (lo, _), f in zip(window.input, strides, window.pads, first)]
+    shifts = [(e - 1) // s + 1 for e, s in zip(window.extent, strides)]
+    pads = [(j - 1 - f, m + f - o) for j, f, m, o in zip(shifts, first, blocks, window.output)]
+    arrays = [_pad(a, pads, 0) for a in arrays]
+
+    def add(shift, dx):
+        j = _unravel(shift, shifts)
+        start = [last - 1 - i for last, i in zip(shifts, j)]
+        shifted = (_cut(a, start, blocks).reshape(n, *_flat((m, 1) for m in blocks), a.shape[-1]) for a in arrays)
+        return dx + term(_taps_of_shift(j, window), *shifted)
+
+    dx = fold(math.prod(shifts), add, jnp.zeros((n, *_flat(zip(blocks, strides)), c), arrays[0].dtype))
+    dx = dx.reshape(n, *(m * s for m, s in zip(blocks, strides)), c)
+    return _cut(dx, [lo - f * s for s, (lo, _), f in zip(strides, window.pads, first)], window.input)
+
+
+def _taps_of_shift(j: Sequence[Any], window: Window) -> jax.Array:
+    """The tap with d·i = s·j + r for every residue r, shape (1, 1, s, 1, s, …, 1); where there is none, their number."""
+    taps, exists = 0, True
+    for dim, (k, s, d) in enumerate(zip(window.size, window.strides, window.dilation)):
+        residue = np.arange(s).reshape([1, *_flat((1, s if dim == other else 1) for other in range(window.dims)), 1])
+        offset = s * j[dim] + residue
+        exists = exists & (offset % d == 0) & (offset < k * d)
+        taps = taps * k + offset // d
+    return jnp.where(exists, taps, math.prod(window.size))
+
+
+def _pad(x: jax.Array, pads: Sequence[tuple[int, int]], fill: Any) -> jax.Array:
+    """Pads (or crops) the spatial axes."""
+    return lax.pad(x, jnp.asarray(fill, x.dtype), [(0, 0, 0), *((lo, hi, 0) for lo, hi in pads), (0, 0, 0)])
+
+
+def _cut(x: jax.Array, start: Sequence[Any], size: Sequence[int]) -> jax.Array:
+    """The stretch of the spatial axes with this start and size."""
+    if all(isinstance(a, int) for a in start):
+        return lax.slice(x, (0, *start, 0), (x.shape[0], *(a + m for a, m in zip(start, size)), x.shape[-1]))
+    return lax.dynamic_slice(x, (0, *start, 0), (x.shape[0], *size, x.shape[-1]))
+
+
+def _unravel(index: Any, shape: Sequence[int]) -> list[Any]:
+    """The position with this row-major index; of ints for an int."""
+    return [index // math.prod(shape[dim + 1 :]) % size for dim, size in enumerate(shape)]
+
+
+def _flat(pairs: Iterable[Iterable[Any]]) -> tuple[Any, ...]:
+    return tuple(itertools.chain.from_iterable(pairs))
