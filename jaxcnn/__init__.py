@@ -14,6 +14,7 @@ A rule (`jax.custom_vjp`) has no plain forward mode; `jaxcnn.reference` has the 
 and for comparison.
 """
 
+from jaxcnn import check as check
 from jaxcnn import notebook as notebook
 from jaxcnn import reference as reference
 from jaxcnn.activation import relu as relu

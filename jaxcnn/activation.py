@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Real
 
-from jaxcnn.arguments import to_array
+from jaxcnn.arguments import AnyArray, to_array
 
 
-def relu(x: Real[Array, "..."]) -> Real[Array, "..."]:
+def relu(x: Real[AnyArray, "..."]) -> Real[Array, "..."]:
     """Rectified linear unit.
 
         y  = max(x, 0)

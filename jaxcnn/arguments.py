@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+AnyArray = jax.Array | np.ndarray
+
 
 def error(kind: type[Exception], function: str, argument: str, expected: str, got: Any) -> Exception:
     """The one form of every complaint."""
@@ -67,7 +69,10 @@ def to_result_dtype(function: str, preferred_element_type: Any, dtype: np.dtype)
     """`preferred_element_type`, or `dtype` where that is None."""
     if preferred_element_type is None:
         return dtype
-    preferred = jax.dtypes.canonicalize_dtype(preferred_element_type)
+    try:
+        preferred = jax.dtypes.canonicalize_dtype(preferred_element_type)
+    except TypeError:
+        raise error(TypeError, function, "preferred_element_type", "a dtype", repr(preferred_element_type)) from None
     for kind in (jnp.complexfloating, jnp.floating):
         if jnp.issubdtype(dtype, kind) and not jnp.issubdtype(preferred, kind):
             raise error(

@@ -9,6 +9,7 @@ from jaxtyping import Array, Num
 
 from jaxcnn import algorithms
 from jaxcnn.arguments import (
+    AnyArray,
     accumulator,
     channels_last,
     error,
@@ -22,9 +23,9 @@ from jaxcnn.window import Convolution, Ints, Padding, Window
 
 
 def conv(
-    x: Num[Array, "..."],
-    w: Num[Array, "*window c_per_group k"],
-    b: Num[Array, " k"] | None = None,
+    x: Num[AnyArray, "..."],
+    w: Num[AnyArray, "*window c_per_group k"],
+    b: Num[AnyArray, " k"] | None = None,
     *,
     strides: Ints = 1,
     padding: Padding = "SAME",

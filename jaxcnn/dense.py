@@ -10,13 +10,13 @@ from jax import lax
 from jax.typing import DTypeLike
 from jaxtyping import Array, Num
 
-from jaxcnn.arguments import accumulator, error, promote, to_array, to_precision, to_result_dtype
+from jaxcnn.arguments import AnyArray, accumulator, error, promote, to_array, to_precision, to_result_dtype
 
 
 def dense(
-    x: Num[Array, "*batch c"],
-    w: Num[Array, "c k"],
-    b: Num[Array, " k"] | None = None,
+    x: Num[AnyArray, "*batch c"],
+    w: Num[AnyArray, "c k"],
+    b: Num[AnyArray, " k"] | None = None,
     *,
     precision: jax.lax.PrecisionLike = None,
     preferred_element_type: DTypeLike | None = None,

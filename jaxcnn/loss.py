@@ -3,13 +3,13 @@
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Integer
 
-from jaxcnn.arguments import accumulator, error, promote, to_array
+from jaxcnn.arguments import AnyArray, accumulator, error, promote, to_array
 
 
 def softmax_cross_entropy(
-    logits: Float[Array, "*batch classes"], probabilities: Float[Array, "*batch classes"]
+    logits: Float[AnyArray, "*batch classes"], probabilities: Float[AnyArray, "*batch classes"]
 ) -> Float[Array, "*batch"]:
     """Cross-entropy between target probabilities y and the softmax of the logits x.
 
@@ -54,7 +54,8 @@ def _softmax_cross_entropy(
 
 def _softmax_cross_entropy_fwd(logits, probabilities):
     x, y, lse = _wide(logits), _wide(probabilities), _log_sum_exp(logits)
-    loss = jnp.sum(jnp.where(y == 0, 0, y * (lse - x)), -1)
+    surprise = lse - x
+    loss = jnp.sum(y * jnp.where((y == 0) & jnp.isinf(surprise), 0, surprise), -1)
     return loss.astype(logits.dtype), (logits, probabilities, lse)
 
 
@@ -70,7 +71,7 @@ _softmax_cross_entropy.defvjp(_softmax_cross_entropy_fwd, _softmax_cross_entropy
 
 
 def softmax_cross_entropy_with_integer_labels(
-    logits: Float[Array, "*batch classes"], labels: Int[Array, "*batch"]
+    logits: Float[AnyArray, "*batch classes"], labels: Integer[AnyArray, "*batch"]
 ) -> Float[Array, "*batch"]:
     """Cross-entropy between the softmax of the logits x and one right class per example.
 
@@ -107,7 +108,7 @@ def softmax_cross_entropy_with_integer_labels(
 
 @jax.custom_vjp
 def _softmax_cross_entropy_with_integer_labels(
-    logits: Float[Array, "*batch classes"], labels: Int[Array, "*batch"]
+    logits: Float[Array, "*batch classes"], labels: Integer[Array, "*batch"]
 ) -> Float[Array, "*batch"]:
     return _softmax_cross_entropy_with_integer_labels_fwd(logits, labels)[0]
 

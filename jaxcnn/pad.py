@@ -11,18 +11,18 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Shaped
 
-from jaxcnn.arguments import accumulator, error, is_integer, to_array, to_choice
+from jaxcnn.arguments import AnyArray, accumulator, error, is_integer, to_array, to_choice
 from jaxcnn.window import Padding, Pads, check_crop, to_pairs
 
 Mode = Literal["constant", "edge", "reflect", "symmetric", "wrap"]
 
 
 def pad(
-    x: Shaped[Array, "..."],
+    x: Shaped[AnyArray, "..."],
     padding: Padding,
     *,
     mode: Mode = "constant",
-    value: float = 0,
+    value: int | float = 0,
     channel_axis: int = -1,
 ) -> Shaped[Array, "..."]:
     """Grows (or crops) the spatial axes.
@@ -78,7 +78,7 @@ def pad(
 class _Pad(NamedTuple):
     pads: Pads
     mode: Mode
-    value: float
+    value: int | float
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Num
 
-from jaxcnn.arguments import accumulator, channels_last, error, spatial_dims, to_array, to_ints
+from jaxcnn.arguments import AnyArray, accumulator, channels_last, error, spatial_dims, to_array, to_ints
 from jaxcnn.taps import UNROLL, read_taps, write_taps
 from jaxcnn.window import Ints, Padding, Window
 
 
 def unfold(
-    x: Num[Array, "..."],
+    x: Num[AnyArray, "..."],
     window: Ints,
     *,
     strides: Ints = 1,
@@ -73,7 +73,7 @@ _unfold.defvjp(_unfold_fwd, _unfold_bwd)
 
 
 def fold(
-    cols: Num[Array, "..."],
+    cols: Num[AnyArray, "..."],
     window: Ints,
     *,
     output_shape: Ints,

@@ -1,6 +1,7 @@
 """Pooling: maxima and means over windows. The gradients are fixed sums over window offsets: no scatter anywhere."""
 
-from functools import partial
+import operator
+from functools import partial, reduce
 from typing import Literal, NamedTuple
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Real
 
-from jaxcnn.arguments import accumulator, channels_last, spatial_dims, to_array, to_choice, to_ints
+from jaxcnn.arguments import AnyArray, accumulator, channels_last, spatial_dims, to_array, to_choice, to_ints
 from jaxcnn.taps import fold, read_taps, sum_taps
 from jaxcnn.window import Ints, Padding, Pads, Window
 
@@ -17,7 +18,7 @@ Ties = Literal["first", "all", "even"]
 
 
 def max_pool(
-    x: Real[Array, "..."],
+    x: Real[AnyArray, "..."],
     window: Ints,
     *,
     strides: Ints | None = None,
@@ -49,7 +50,7 @@ def max_pool(
       y: (n, *output, c), laid out and typed like x.
 
     Keeps one unsigned integer for each output: the number of the first maximal tap, or for other ties a bit for each
-    tap (an integer for every 32). Recomputes nothing.
+    tap (an integer for every 32); recomputes nothing.
 
     Raises:
       ValueError: a window that does not fit x, an option out of its range.
@@ -67,7 +68,13 @@ def max_pool(
     ties = to_choice("max_pool", "ties", ties, ("first", "all", "even"))
     x, restore = channels_last("max_pool", x, spatial_dims("max_pool", window, x), channel_axis)
     geometry = Window.of(
-        "max_pool", x.shape[1:-1], window, strides=strides, padding=padding, dilation=dilation, ceil_mode=ceil_mode
+        "max_pool",
+        x.shape[1:-1],
+        window,
+        strides=window if strides is None else strides,
+        padding=padding,
+        dilation=dilation,
+        ceil_mode=ceil_mode,
     )
     return restore(_max_pool(x, _MaxPool(geometry, ties)))
 
@@ -151,11 +158,11 @@ def _has_bit(words, tap):
     dtype = words[0].dtype
     width = dtype.itemsize * 8
     bit = jnp.asarray(1, dtype) << (tap % width).astype(dtype)
-    return sum((tap // width == i) & (word & bit != 0) for i, word in enumerate(words)) != 0
+    return reduce(operator.or_, ((tap // width == i) & (word & bit != 0) for i, word in enumerate(words)))
 
 
 def avg_pool(
-    x: Float[Array, "..."],
+    x: Float[AnyArray, "..."],
     window: Ints,
     *,
     strides: Ints | None = None,
@@ -198,7 +205,13 @@ def avg_pool(
     if divisor_override is not None:
         (divisor_override,) = to_ints("avg_pool", "divisor_override", divisor_override, 1, minimum=1)
     geometry = partial(
-        Window.of, "avg_pool", x.shape[1:-1], window, strides=strides, padding=padding, dilation=dilation
+        Window.of,
+        "avg_pool",
+        x.shape[1:-1],
+        window,
+        strides=window if strides is None else strides,
+        padding=padding,
+        dilation=dilation,
     )
     counted = geometry().pads if count_include_pad else tuple((min(lo, 0), min(hi, 0)) for lo, hi in geometry().pads)
     return restore(_avg_pool(x, _AvgPool(geometry(ceil_mode=ceil_mode), counted, divisor_override)))
@@ -210,13 +223,11 @@ class _AvgPool(NamedTuple):
     divisor_override: int | None
 
     def divisor(self, dtype) -> jax.Array:
-        """N, of shape (1, *output, 1)."""
-        counts = (
-            np.maximum(1, self.window.inside(self.counted).sum(-1))
-            if self.divisor_override is None
-            else self.divisor_override
-        )
-        return jnp.broadcast_to(counts, self.window.output)[None, ..., None].astype(dtype)
+        """N, of shape (1, *output, 1) or all ones."""
+        if self.divisor_override is not None:
+            return jnp.full((1,) * (self.window.dims + 2), self.divisor_override, dtype)
+        counts = np.maximum(1, self.window.inside(self.counted).sum(-1))
+        return jnp.asarray(counts[None, ..., None], dtype)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -225,22 +236,17 @@ def _avg_pool(x: Float[Array, "n *spatial c"], static: _AvgPool) -> Float[Array,
 
 
 def _avg_pool_fwd(x, static):
-    y = x.astype(accumulator(x.dtype))
+    total = x.astype(accumulator(x.dtype))
     for window in _passes(static.window):
-        read = read_taps(y, window, 0)
-        y = fold(
-            window.taps,
-            lambda tap, total: total + read(tap),
-            jnp.zeros((y.shape[0], *window.output, y.shape[-1]), y.dtype),
-        )
-    return (y / static.divisor(y.dtype)).astype(x.dtype), None
+        total = _sum(total, window)
+    return (total / static.divisor(total.dtype)).astype(x.dtype), None
 
 
 def _avg_pool_bwd(static, _, dy):
     dtype = accumulator(dy.dtype)
     dx = dy.astype(dtype) / static.divisor(dtype)
     for window in reversed(_passes(static.window)):
-        dx = sum_taps(lambda tap, dy: jnp.where(tap < window.taps, dy, 0), (dx,), window)
+        dx = _spread(dx, window)
     return (dx.astype(dy.dtype),)
 
 
@@ -250,3 +256,13 @@ _avg_pool.defvjp(_avg_pool_fwd, _avg_pool_bwd)
 def _passes(window: Window) -> list[Window]:
     """A sum over a window of many taps is a sum along each dimension in turn."""
     return [window] if window.taps <= 16 else window.separate()
+
+
+def _sum(x, window):
+    read = read_taps(x, window, 0)
+    start = jnp.zeros((x.shape[0], *window.output, x.shape[-1]), x.dtype)
+    return fold(window.taps, lambda tap, total: total + read(tap), start)
+
+
+def _spread(dy, window):
+    return sum_taps(lambda tap, dy: jnp.where(tap < window.taps, dy, 0), (dy,), window)

@@ -61,15 +61,22 @@ def conv(
 
 
 def max_pool(x, window, *, strides=None, padding="VALID", dilation=1, ceil_mode=False, ties="first", channel_axis=-1):
-    """`lax.reduce_window`; where that has no gradient (dilation) or no choice (ties), a maximum over gathered patches."""
+    """`lax.reduce_window`; a maximum over gathered patches where that has no gradient (dilation) or choice (ties)."""
     x, restore = channels_last("max_pool", x, spatial_dims("max_pool", window, x), channel_axis)
     geometry = Window.of(
-        "max_pool", x.shape[1:-1], window, strides=strides, padding=padding, dilation=dilation, ceil_mode=ceil_mode
+        "max_pool",
+        x.shape[1:-1],
+        window,
+        strides=window if strides is None else strides,
+        padding=padding,
+        dilation=dilation,
+        ceil_mode=ceil_mode,
     )
     lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
     if ties == "first" and set(geometry.dilation) == {1}:
         size, strides = (1, *geometry.size, 1), (1, *geometry.strides, 1)
-        return restore(lax.reduce_window(x, lowest, lax.max, size, strides, ((0, 0), *geometry.pads, (0, 0))))
+        x, pads = _crop(x, geometry.pads)
+        return restore(lax.reduce_window(x, lowest, lax.max, size, strides, pads))
     cells = _patches(x, geometry, lowest)
     if ties == "first":
         first = jnp.argmax(cells, -1, keepdims=True)
@@ -95,25 +102,29 @@ def avg_pool(
 ):
     """`lax.reduce_window` of the values, over that of a mask of what counts."""
     x, restore = channels_last("avg_pool", x, spatial_dims("avg_pool", window, x), channel_axis)
-    options = dict(strides=strides, dilation=dilation)
+    options = {"strides": window if strides is None else strides, "dilation": dilation}
     explicit = Window.of("avg_pool", x.shape[1:-1], window, padding=padding, **options)
     geometry = Window.of("avg_pool", x.shape[1:-1], window, padding=padding, ceil_mode=ceil_mode, **options)
 
     def sums(x, pads):
-        size, strides = (1, *geometry.size, 1), (1, *geometry.strides, 1)
-        dilation = (1, *geometry.dilation, 1)
-        return lax.reduce_window(x, 0.0, lax.add, size, strides, ((0, 0), *pads, (0, 0)), window_dilation=dilation)
+        size, strides, dilation = ((1, *ints, 1) for ints in (geometry.size, geometry.strides, geometry.dilation))
+        x, pads = _crop(x, pads)
+        return lax.reduce_window(x, 0.0, lax.add, size, strides, pads, window_dilation=dilation)
 
     wide = x.astype(accumulator(x.dtype))
-    counted = jnp.ones((1, *geometry.input, 1), wide.dtype)
-    overhang = geometry.pads
+    counted, overhang = jnp.ones((1, *geometry.input, 1), wide.dtype), geometry.pads
     if count_include_pad:
-        counted = jnp.pad(
-            counted, [(0, 0), *((max(lo, 0), max(hi, 0)) for lo, hi in explicit.pads), (0, 0)], constant_values=1
-        )
-        overhang = [(min(lo, 0), hi - max(was, 0)) for (lo, hi), (_, was) in zip(geometry.pads, explicit.pads)]
+        grown = [(max(lo, 0), max(hi, 0)) for lo, hi in explicit.pads]
+        counted = jnp.pad(counted, [(0, 0), *grown, (0, 0)], constant_values=1)
+        overhang = [(lo - low, hi - high) for (lo, hi), (low, high) in zip(geometry.pads, grown)]
     count = divisor_override or jnp.maximum(sums(counted, overhang), 1)
     return restore((sums(wide, geometry.pads) / count).astype(x.dtype))
+
+
+def _crop(x, pads):
+    """x (n, *spatial, c) without what negative pads crop, and the pads of all axes that remain."""
+    crop = (slice(max(-lo, 0), a - max(-hi, 0)) for a, (lo, hi) in zip(x.shape[1:-1], pads))
+    return x[(slice(None), *crop)], ((0, 0), *((max(lo, 0), max(hi, 0)) for lo, hi in pads), (0, 0))
 
 
 def pad(x, padding, *, mode="constant", value=0, channel_axis=-1):

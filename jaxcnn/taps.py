@@ -72,7 +72,7 @@ def write_taps(cells: jax.Array, window: Window) -> jax.Array:
 
 
 def sum_taps(term: Callable[..., jax.Array], arrays: Sequence[jax.Array], window: Window) -> jax.Array:
-    """The adjoint of reading for terms worked out on the way: (n, *spatial, c) with dx[a] = Σ_{(p,i): a(p,i) = a} term(i, *arrays)[p].
+    """The adjoint of reading, of terms worked out on the way: dx[a] = Σ_{(p,i): a(p,i) = a} term(i, *arrays)[p].
 
     The arrays are (n, *output, c'). Write a + lo = s·m + r: window p = m − j reaches the cells of block m, by the tap
     with d·i = s·j + r. So dx is a sum over the few shifts j, for all residues r at once. `term` takes the taps as an
@@ -98,7 +98,7 @@ def sum_taps(term: Callable[..., jax.Array], arrays: Sequence[jax.Array], window
 
 
 def _taps_of_shift(j: Sequence[Any], window: Window) -> jax.Array:
-    """The tap with d·i = s·j + r for every residue r, shape (1, 1, s, 1, s, …, 1); where there is none, their number."""
+    """The tap with d·i = s·j + r for every residue r, of shape (1, 1, s, …, 1, s, 1); their number where none has it."""
     taps, exists = 0, True
     for dim, (k, s, d) in enumerate(zip(window.size, window.strides, window.dilation)):
         residue = np.arange(s).reshape([1, *_flat((1, s if dim == other else 1) for other in range(window.dims)), 1])

@@ -119,19 +119,19 @@ class Window:
         input: Sequence[int],
         size: Ints,
         *,
-        strides: Ints | None,
+        strides: Ints,
         padding: Padding,
         dilation: Ints = 1,
         ceil_mode: bool = False,
     ) -> "Window":
-        """Canonicalises what a caller may write. `strides=None` means the window's size.
+        """Canonicalises what a caller may write.
 
-        With `ceil_mode` the high pad grows until no input cell is left out by the stride, unless the last window would
+        With `ceil_mode` the high pad is made such that the stride leaves no cell out, less one window if the last would
         start beyond the input and its low pad (PyTorch's rule).
         """
         input, dims = tuple(input), len(input)
         size = to_ints(function, "window", size, dims, minimum=1)
-        strides = size if strides is None else to_ints(function, "strides", strides, dims, minimum=1)
+        strides = to_ints(function, "strides", strides, dims, minimum=1)
         dilation = to_ints(function, "dilation", dilation, dims, minimum=1)
         extent = cls(input, size, strides, ((0, 0),) * dims, dilation).extent
         pads = _to_pads(function, padding, input, extent, strides)
@@ -205,9 +205,10 @@ def _same_pads(n: int, e: int, s: int, *, lower: bool) -> tuple[int, int]:
 
 def _ceil_pads(n: int, e: int, s: int, pads: tuple[int, int]) -> tuple[int, int]:
     low, high = pads
-    if n + low + high < e:
+    room = n + low + high - e
+    if room < 0:
         return pads
-    last = -(-(n + low + high - e) // s)
+    last = -(-room // s)
     if last * s >= n + low:
         last -= 1
-    return low, max(high, last * s + e - n - low)
+    return low, last * s + e - n - low

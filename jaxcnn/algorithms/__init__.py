@@ -1,7 +1,7 @@
 """The three maps of a convolution, and the choice of how to compute each.
 
     forward           z[n,p,k]   = Σ_{i,c} x̃[n, s·p + d·i, c] · w[i,c,k]
-    input gradient    dx̃[n,a,c]  = Σ_{(p,i): s·p + d·i = a} Σ_k dz[n,p,k] · w[i,c,k]        (then the padding is cropped)
+    input gradient    dx̃[n,a,c]  = Σ_{(p,i): s·p + d·i = a} Σ_k dz[n,p,k] · w[i,c,k]      (then the padding is cropped)
     kernel gradient   dw[i,c,k]  = Σ_{n,p} x̃[n, s·p + d·i, c] · dz[n,p,k]
 
 x̃ is the padded input. All three are linear in each argument and adjoint to one another:

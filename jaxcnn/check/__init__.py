@@ -1,0 +1,10 @@
+"""Compares a hand-written backward rule with autodiff and with finite differences.
+
+`check_vjp` works on any function, in particular on one with a `jax.custom_vjp` of your own, and returns a report that
+prints as a table; `assert_vjp` is the same for a test. `python -m jaxcnn.check` runs it over this library's ops.
+"""
+
+from jaxcnn.check.compare import assert_vjp as assert_vjp
+from jaxcnn.check.compare import check_vjp as check_vjp
+from jaxcnn.check.primal import without_rules as without_rules
+from jaxcnn.check.report import Report as Report

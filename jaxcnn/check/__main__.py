@@ -1,0 +1,75 @@
+"""`python -m jaxcnn.check [op ...]`: checks the library's own rules and prints a report for each."""
+
+import argparse
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+
+import jaxcnn
+from jaxcnn import reference
+from jaxcnn.check import Report, check_vjp
+
+
+def _draw(*shape: int) -> np.ndarray:
+    return np.random.default_rng(sum(shape)).normal(size=shape)
+
+
+IMAGES = _draw(4, 11, 13, 6)
+LOGITS = _draw(16, 10)
+CASES = {
+    "conv": ([IMAGES, _draw(3, 3, 6, 8), _draw(8)], {"strides": 2}),
+    "conv, groups": ([IMAGES, _draw(3, 3, 2, 9), _draw(9)], {"groups": 3, "dilation": 2}),
+    "dense": ([LOGITS, _draw(10, 7), _draw(7)], {}),
+    "max_pool": ([IMAGES], {"window": 2}),
+    "max_pool, overlapping": ([IMAGES], {"window": 3, "strides": 2, "padding": "SAME"}),
+    "max_pool, ties all": ([IMAGES], {"window": 2, "ties": "all"}),
+    "max_pool, ties even": ([IMAGES], {"window": 2, "ties": "even"}),
+    "avg_pool": ([IMAGES], {"window": 3, "strides": 2, "padding": "SAME", "count_include_pad": False}),
+    "pad": ([IMAGES], {"padding": ((2, 1), (0, 3)), "mode": "reflect"}),
+    "unfold": ([IMAGES], {"window": 3, "strides": 2, "padding": "SAME"}),
+    "fold": ([_draw(4, 5, 6, 54)], {"window": 3, "strides": 2, "output_shape": (11, 13)}),
+    "relu": ([IMAGES], {}),
+    "softmax_cross_entropy": ([LOGITS, np.abs(_draw(16, 10))], {}),
+    "softmax_cross_entropy_with_integer_labels": ([LOGITS, np.arange(16) % 10], {}),
+}
+
+
+def check_case(name: str, dtype: str) -> Report:
+    """The report of one row of CASES."""
+    arrays, options = CASES[name]
+    op = name.split(",")[0]
+    args = [jnp.asarray(a, dtype if a.dtype.kind == "f" else None) for a in arrays]
+    labelled = _named(name, lambda *args: getattr(jaxcnn, op)(*args, **options), getattr(jaxcnn, op))
+    return check_vjp(labelled, *args, reference=lambda *args: getattr(reference, op)(*args, **options))
+
+
+def _named(name, fn, like):
+    fn.__name__, fn.__wrapped__ = name, like
+    return fn
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m jaxcnn.check", description=__doc__)
+    parser.add_argument(
+        "ops", nargs="*", metavar="op", help=f"names to check, or their beginnings (default: all): {', '.join(CASES)}"
+    )
+    parser.add_argument(
+        "--dtype", default="float32", choices=("float32", "bfloat16", "float16"), help="default: %(default)s"
+    )
+    options = parser.parse_args(argv)
+    unknown = [op for op in options.ops if not any(name.startswith(op) for name in CASES)]
+    if unknown:
+        parser.error(f"no op called {', '.join(unknown)}; there are {', '.join(CASES)}")
+    names = [name for name in CASES if not options.ops or any(map(name.startswith, options.ops))]
+    wrong = 0
+    for name in names:
+        report = check_case(name, options.dtype)
+        wrong += not report.ok
+        print(report, end="\n\n", flush=True)
+    print(f"{len(names) - wrong} of {len(names)} rules are right")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,23 @@
+"""Every test runs under strict dtype and rank promotion, with the shapes in jaxcnn's signatures enforced."""
+
+import jax
+import jaxtyping
+import pytest
+
+jaxtyping.install_import_hook("jaxcnn", "beartype.beartype")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def x64():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def unchecked_types():
+    """Lets bad arguments through to the errors that a user sees."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

@@ -1,0 +1,53 @@
+"""One artefact with a symbolic batch for cpu, cuda, rocm and tpu; on cpu it gives what the function gives."""
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from compare import assert_close
+
+import jaxcnn
+
+W, GROUPED, V = (
+    jnp.asarray(np.random.default_rng(0).normal(size=s), jnp.float32) for s in ((3, 3, 4, 6), (3, 3, 2, 6), (4, 5))
+)
+FUNCTIONS = {
+    "conv": lambda x: jaxcnn.conv(x, W, W[0, 0, 0], strides=2),
+    "conv, groups": lambda x: jaxcnn.conv(x, GROUPED, groups=2, dilation=2),
+    "conv, weights": lambda x: jax.grad(lambda w: jnp.sum(jaxcnn.conv(x, w) ** 2))(W),
+    "conv, grouped weights": lambda x: jax.grad(lambda w: jnp.sum(jaxcnn.conv(x, w, groups=2) ** 2))(GROUPED),
+    "conv, channels first": lambda x: jaxcnn.conv(jnp.moveaxis(x, -1, 1), W, channel_axis=1),
+    "conv, two batch dimensions": lambda x: jaxcnn.conv(x[:, None], W),
+    "max_pool": lambda x: jaxcnn.max_pool(x, 3, strides=2, padding="SAME"),
+    "max_pool, even": lambda x: jaxcnn.max_pool(x, 2, ties="even"),
+    "max_pool, large": lambda x: jaxcnn.max_pool(x, (7, 10), strides=1, padding="SAME"),
+    "avg_pool": lambda x: jaxcnn.avg_pool(x, (5, 6), strides=1),
+    "pad": lambda x: jaxcnn.pad(x, 2, mode="reflect"),
+    "unfold": lambda x: jaxcnn.unfold(x, 3, strides=2),
+    "fold": lambda x: jaxcnn.fold(x, 2, output_shape=(8, 11)),
+    "dense": lambda x: jaxcnn.dense(x, V, V[0]),
+    "relu": jaxcnn.relu,
+    "cross-entropy": lambda x: jaxcnn.softmax_cross_entropy(x, x**2),
+    "cross-entropy, labels": lambda x: jaxcnn.softmax_cross_entropy_with_integer_labels(x, jnp.argmax(x, -1)),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_one_artefact_for_all_platforms(name):
+    fn = FUNCTIONS[name]
+
+    @jax.jit
+    def forward_and_backward(x):
+        value, vjp = jax.vjp(fn, x)
+        return value, vjp(jnp.cos(value))[0]
+
+    (batch,) = jax.export.symbolic_shape("batch")
+    shape = jax.ShapeDtypeStruct((batch, 7, 10, 4), jnp.float32)
+    platforms = ("cpu", "cuda", "rocm", "tpu")
+    artefact = jax.export.export(forward_and_backward, platforms=platforms)(shape)
+    restored = jax.export.deserialize(artefact.serialize())
+    assert restored.platforms == platforms
+    for n in (1, 3):
+        x = jnp.asarray(np.random.default_rng(n).normal(size=(n, 7, 10, 4)), jnp.float32)
+        assert_close(restored.call(x), forward_and_backward(x), 1e-6)

@@ -1,0 +1,99 @@
+"""Geometries that nobody chose: the rules against autodiff, and the adjoint identities of the three maps."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from compare import assert_rule
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import jaxcnn
+from jaxcnn import algorithms, reference
+from jaxcnn.window import Convolution, Window
+
+few = settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+
+
+@st.composite
+def geometries(draw):
+    """Spatial shape and options of a window in 1 to 3 dimensions."""
+    dims = draw(st.integers(1, 3))
+    largest = {1: 12, 2: 8, 3: 5}[dims]
+    each = lambda low, high: draw(st.tuples(*[st.integers(low, high)] * dims))
+    shape, pads = each(1, largest), tuple(zip(each(-2, 4), each(-2, 4)))
+    pads = tuple((max(lo, -(n // 2)), max(hi, -(n // 2))) for n, (lo, hi) in zip(shape, pads))
+    padding = draw(st.sampled_from(["VALID", "SAME", "SAME_LOWER", pads]))
+    options = {"strides": each(1, 4), "padding": padding, "dilation": each(1, 3)}
+    return shape, each(1, 4), options
+
+
+def normal(*shape):
+    return np.random.default_rng(sum(shape)).normal(size=shape)
+
+
+@few
+@given(
+    geometries(),
+    st.integers(0, 3),
+    st.sampled_from([(1, 1, 1), (1, 3, 2), (2, 4, 2), (3, 3, 6)]),
+    st.sampled_from([-1, 1]),
+)
+def test_conv(geometry, n, channels, channel_axis):
+    (shape, size, options), (g, c, k) = geometry, channels
+    x = normal(n, *shape, c) if channel_axis == -1 else normal(n, c, *shape)
+    call = lambda ops: lambda x, w, b: ops.conv(x, w, b, groups=g, channel_axis=channel_axis, **options)
+    assert_rule(call(jaxcnn), call(reference), [x, normal(*size, c // g, k), normal(k)])
+
+
+@few
+@given(geometries(), st.sampled_from(["first", "all", "even"]), st.booleans(), st.booleans())
+def test_max_pool(geometry, ties, grid, ceil_mode):
+    shape, window, options = geometry
+    ceil_mode = ceil_mode and isinstance(options["padding"], str)
+    x = normal(2, *shape, 2)
+    call = lambda ops: lambda x: ops.max_pool(x, window, ties=ties, ceil_mode=ceil_mode, **options)
+    assert_rule(call(jaxcnn), call(reference), [np.round(x) if grid else x])
+
+
+@few
+@given(geometries(), st.booleans(), st.booleans())
+def test_avg_pool(geometry, count_include_pad, ceil_mode):
+    shape, window, options = geometry
+    options["ceil_mode"] = ceil_mode and isinstance(options["padding"], str)
+    call = lambda ops: lambda x: ops.avg_pool(x, window, count_include_pad=count_include_pad, **options)
+    assert_rule(call(jaxcnn), call(reference), [normal(2, *shape, 2)])
+
+
+@few
+@given(geometries())
+def test_unfold_and_fold(geometry):
+    shape, window, options = geometry
+    unfold = lambda ops: lambda x: ops.unfold(x, window, **options)
+    fold = lambda ops: lambda cols: ops.fold(cols, window, output_shape=shape, **options)
+    x = normal(2, *shape, 2)
+    assert_rule(unfold(jaxcnn), unfold(reference), [x])
+    assert_rule(fold(jaxcnn), fold(reference), [normal(*jaxcnn.unfold(x, window, **options).shape)])
+
+
+@few
+@given(geometries(), st.sampled_from(["constant", "edge", "reflect", "symmetric", "wrap"]))
+def test_pad(geometry, mode):
+    shape, _, options = geometry
+    padding = ((1, 2),) * len(shape) if isinstance(options["padding"], str) else options["padding"]
+    call = lambda ops: lambda x: ops.pad(x, padding, mode=mode)
+    assert_rule(call(jaxcnn), call(reference), [normal(2, *shape, 2)])
+
+
+@few
+@given(geometries(), st.sampled_from([(1, 2, 3), (2, 4, 2)]))
+def test_adjoint_identities(geometry, channels):
+    """⟨forward(x, w), dz⟩ = ⟨x, input_gradient(dz, w)⟩ = ⟨w, kernel_gradient(x, dz)⟩."""
+    (shape, size, options), (g, c, k) = geometry, channels
+    window = Window.of("test", shape, size, **options)
+    with jax.enable_x64(True):
+        conv = Convolution(window, g, None, jnp.dtype("float64"), jnp.dtype("float64"))
+        x, w, dz = (jnp.asarray(normal(*s)) for s in ((2, *shape, c), (*size, c // g, k), (2, *window.output, k)))
+        forward = jnp.vdot(algorithms.forward(x, w, conv), dz)
+        scale = 1 + jnp.linalg.norm(x) * jnp.linalg.norm(w)
+        assert abs(forward - jnp.vdot(x, algorithms.input_gradient(dz, w, conv))) < 1e-12 * scale
+        assert abs(forward - jnp.vdot(w, algorithms.kernel_gradient(x, dz, conv))) < 1e-12 * scale

@@ -1,0 +1,66 @@
+"""Each rule is broken on purpose, and the body of checks must notice: a suite that cannot fail proves nothing."""
+
+import sys
+
+import jax
+import jax.numpy as jnp
+import pytest
+from cases import SIMPLE
+from compare import assert_rule
+
+import jaxcnn
+
+
+def scale(gradient):
+    return gradient * 1.001
+
+
+def shift(gradient):
+    """By one cell along the first axis that has two."""
+    axis = next(axis for axis, size in enumerate(gradient.shape) if size > 1)
+    return jnp.roll(gradient, 1, axis)
+
+
+def drop(gradient):
+    """One cell of many."""
+    return gradient.reshape(-1).at[gradient.size // 2].set(0).reshape(gradient.shape)
+
+
+def negate(gradient):
+    return -gradient
+
+
+def broken_rules():
+    for case in SIMPLE:
+        for argument in range(len(case.shapes)):
+            for break_it in (scale, shift, drop, negate):
+                yield pytest.param(case, argument, break_it, id=f"{case}-{argument}-{break_it.__name__}")
+
+
+@pytest.mark.parametrize(("case", "argument", "break_it"), broken_rules())
+def test_a_broken_gradient_is_noticed(case, argument, break_it):
+    module = sys.modules[getattr(jaxcnn, case.op).__module__]
+    rule, forward, backward = (getattr(module, f"_{case.op}{part}") for part in ("", "_fwd", "_bwd"))
+
+    def wrong(*args):
+        gradients = list(backward(*args))
+        gradients[argument] = break_it(gradients[argument])
+        return tuple(gradients)
+
+    rule.defvjp(forward, wrong)
+    try:
+        jax.clear_caches()
+        with pytest.raises(AssertionError):
+            assert_rule(lambda *arrays: case.hand(*arrays), lambda *arrays: case.twin(*arrays), case.draw())
+    finally:
+        rule.defvjp(forward, backward)
+
+
+@pytest.mark.parametrize("pads", ["input_gradient_pads", "kernel_gradient_pads"])
+def test_a_wrong_pad_is_noticed(pads, monkeypatch):
+    """One cell moved from one end to the other keeps every shape."""
+    right = getattr(jaxcnn.conv.__globals__["Window"], pads)
+    moved = property(lambda window: tuple((lo + 1, hi - 1) for lo, hi in right.fget(window)))
+    monkeypatch.setattr(jaxcnn.conv.__globals__["Window"], pads, moved)
+    with pytest.raises(AssertionError):
+        assert_rule(lambda *arrays: SIMPLE[0].hand(*arrays), SIMPLE[0].twin, SIMPLE[0].draw())

@@ -1,0 +1,162 @@
+"""What is peculiar to pools: ties, NaN, infinities, integers, 16 bits, residuals, and that nothing scatters."""
+
+import re
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from compare import cotangent_of
+
+import jaxcnn
+
+
+def gradient(pool, x, dy=None):
+    y, vjp = jax.vjp(pool, x)
+    return vjp(jnp.ones_like(y) if dy is None else dy)[0]
+
+
+def line(*values, dtype=jnp.float32):
+    return jnp.array(values, dtype)[None, :, None]
+
+
+@pytest.mark.parametrize(
+    ("ties", "expected"), [("first", [0, 2, 1, 1, 0]), ("all", [0, 2, 2, 2, 0]), ("even", [0, 1.5, 1, 1.5, 0])]
+)
+def test_ties(ties, expected):
+    dx = gradient(lambda x: jaxcnn.max_pool(x, 2, strides=1, ties=ties), line(0, 1, 1, 1, 0))
+    assert dx[0, :, 0].tolist() == expected
+
+
+def test_first_is_row_major():
+    x = jnp.array([[0.0, 5], [5, 0]])[None, ..., None]
+    assert gradient(lambda x: jaxcnn.max_pool(x, 2), x)[0, ..., 0].tolist() == [[0, 1], [0, 0]]
+
+
+@pytest.mark.parametrize("ties", ["first", "all", "even"])
+def test_nan_propagates_and_takes_the_gradient(ties):
+    x = line(1, jnp.nan, 3, 4, 5, 6)
+    y, vjp = jax.vjp(lambda x: jaxcnn.max_pool(x, 3, ties=ties), x)
+    assert np.isnan(y[0, 0, 0])
+    assert y[0, 1, 0] == 6
+    assert vjp(line(7, 8))[0][0, :, 0].tolist() == [0, 7, 0, 0, 0, 8]
+
+
+@pytest.mark.parametrize("ties", ["first", "all", "even"])
+def test_padding_never_takes_the_gradient(ties):
+    """Not in a window of −inf, and a window of padding alone has none to give."""
+    x = line(-jnp.inf, -jnp.inf)
+    y, vjp = jax.vjp(lambda x: jaxcnn.max_pool(x, 2, strides=1, padding=[(3, 1)], ties=ties), x)
+    assert y[0, :, 0].tolist() == [-np.inf] * 5
+    dx = vjp(line(100, 200, 1, 2, 4))[0][0, :, 0].tolist()
+    assert dx == {"first": [3, 4], "all": [3, 6], "even": [2, 5]}[ties]
+
+
+def test_plus_infinity_and_negative_zero():
+    x = line(-0.0, 0.0, jnp.inf, jnp.inf)
+    y, vjp = jax.vjp(lambda x: jaxcnn.max_pool(x, 2), x)
+    assert y[0, :, 0].tolist() == [0, np.inf]
+    assert vjp(line(1, 2))[0][0, :, 0].tolist() == [1, 0, 2, 0]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32"])
+def test_integers(dtype):
+    x = line(3, 1, 0, 2, dtype=dtype)
+    y = jaxcnn.max_pool(x, 3, strides=2, padding="SAME")
+    assert y.dtype == dtype
+    assert y[0, :, 0].tolist() == [3, 2]
+    assert jaxcnn.max_pool(x, 1, padding=1)[0, 0, 0] == jnp.iinfo(dtype).min
+
+
+@pytest.mark.parametrize("count_include_pad", [False, True])
+def test_average_counts(count_include_pad):
+    y = jaxcnn.avg_pool(line(2, 4, 6), 2, strides=2, padding=1, count_include_pad=count_include_pad)
+    assert y[0, :, 0].tolist() == ([1, 5] if count_include_pad else [2, 5])
+    overhang = jaxcnn.avg_pool(line(2, 4, 6), 2, ceil_mode=True, count_include_pad=count_include_pad)
+    assert overhang[0, :, 0].tolist() == [3, 6]
+
+
+def test_average_of_padding_alone_is_zero():
+    pool = lambda x: jaxcnn.avg_pool(x, 1, padding=1, count_include_pad=False)
+    assert pool(line(5))[0, :, 0].tolist() == [0, 5, 0]
+    assert gradient(pool, line(5))[0, :, 0].tolist() == [1]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_narrow_averages_accumulate_in_float32(dtype):
+    """A constant image keeps its value, and a long sum of gradients does not stall."""
+    x = jnp.full((1, 64, 64, 2), 1.01, dtype)
+    assert (jaxcnn.avg_pool(x, 64) == x[0, 0, 0, 0]).all()
+    dx = gradient(
+        lambda x: jaxcnn.avg_pool(x, 64, strides=1, padding=63, divisor_override=1), jnp.ones((1, 1, 1, 1), dtype)
+    )
+    assert dx.item() == 4096
+
+
+@pytest.mark.parametrize(
+    ("window", "ties", "dtype", "words"),
+    [
+        (2, "first", "uint8", ()),
+        ((3, 5), "first", "uint8", ()),
+        ((17, 16), "first", "uint16", ()),
+        (2, "all", "uint8", (1,)),
+        (3, "even", "uint16", (1,)),
+        (5, "all", "uint32", (1,)),
+        (6, "even", "uint32", (2,)),
+    ],
+)
+def test_keeps_small_integers(window, ties, dtype, words):
+    """The residual is one integer for each output (for ties, one for every 32 taps): not x, and no float."""
+    pool = lambda x: jaxcnn.max_pool(x, window, ties=ties)
+    x = jnp.ones((2, 20, 24, 3))
+    y, vjp = jax.eval_shape(lambda x: jax.vjp(pool, x), x)
+    (kept,) = jax.tree.leaves(vjp)
+    assert (kept.dtype, kept.shape) == (dtype, words + y.shape)
+
+
+def test_average_keeps_nothing():
+    vjp = jax.eval_shape(lambda x: jax.vjp(lambda x: jaxcnn.avg_pool(x, 2), x)[1], jnp.ones((2, 4, 4, 3)))
+    assert jax.tree.leaves(vjp) == []
+
+
+POOLS = {
+    "max": lambda x: jaxcnn.max_pool(x, 3, strides=2, padding="SAME"),
+    "max all": lambda x: jaxcnn.max_pool(x, 2, ties="all"),
+    "max even, dilated": lambda x: jaxcnn.max_pool(x, 2, dilation=2, strides=1, ties="even"),
+    "max large": lambda x: jaxcnn.max_pool(x, 9, strides=1),
+    "avg": lambda x: jaxcnn.avg_pool(x, 3, strides=1, padding="SAME"),
+    "avg large": lambda x: jaxcnn.avg_pool(x, 9, strides=3),
+}
+
+
+def scatters(pool, platform):
+    """Scatter operations in forward and backward, before and (on cpu) after the compiler's passes."""
+    x = jnp.ones((2, 12, 13, 3))
+    dy = cotangent_of(pool, [x])
+    program = jax.jit(lambda x, dy: jax.vjp(pool, x)[1](dy))
+    text = jax.export.export(program, platforms=[platform])(x, dy).mlir_module()
+    if platform == "cpu":
+        text += program.lower(x, dy).compile().as_text()
+    return re.findall(r"stablehlo\.(?:select_and_)?scatter|(?:select-and-)?scatter\(", text)
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "rocm"])
+@pytest.mark.parametrize("pool", POOLS)
+def test_nothing_scatters(pool, platform):
+    assert not scatters(POOLS[pool], platform)
+
+
+def test_autodiff_scatters():
+    """The test above can fail."""
+    assert scatters(lambda x: jaxcnn.reference.max_pool(x, 3), "cpu")
+
+
+def test_large_windows_make_no_large_programs():
+    """The program for 1024 taps is no larger than that for 128."""
+    sizes = []
+    for window in (128, 1024):
+        fn = lambda x, window=window: jaxcnn.max_pool(x, window, strides=1)
+        x = jnp.ones((1, 1100, 2))
+        sizes.append(len(jax.jit(jax.grad(lambda x: fn(x).sum())).lower(x).as_text()))
+    assert sizes[1] < 1.2 * sizes[0]
