@@ -336,20 +336,22 @@ def draw_curves(runs: list[Run]) -> Figure:
 
 
 def draw_tiles(images: Sequence[np.ndarray], titles: Sequence[Any], title: str, scale: str, **look: Any) -> Figure:
-    """Small images, eight in a row, each under a title of its own."""
-    rows = max(1, -(-len(images) // 8))
-    figure = Figure(figsize=(10, 1.5 * rows + 1), layout="constrained")
-    grid = figure.subplots(rows, 8, squeeze=False)
-    for axes in grid.flat:
+    """Small images in rows, each under a title of its own."""
+    columns = min(8, max(3, len(images)))
+    rows = max(1, -(-len(images) // columns))
+    figure = Figure(figsize=(1.2 * columns + 1, 1.5 * rows + 1), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat[len(images) :]:
         axes.set_axis_off()
     for axes, image, name in zip(grid.flat, images, titles):
         tile = axes.imshow(image, **look)
+        axes.set(xticks=[], yticks=[])
         axes.set_title(name, fontsize=9)
     if len(images):
         figure.colorbar(tile, ax=grid, label=scale)
     figure.suptitle(title)
-    figure.supxlabel("column of pixels")
-    figure.supylabel("row of pixels")
+    figure.supxlabel("column of pixels", fontsize="medium")
+    figure.supylabel("row of pixels", fontsize="medium")
     return figure
 
 
@@ -426,7 +428,7 @@ def make_parser() -> Parser:
     mnist = "the directory of MNIST's four IDX files, gzipped or not, or an .npz with x_train, y_train, x_test, y_test"
     both = "train with both, from one start on the same batches; compare gradients, accuracy, step time and memory"
     option("--data", f"{mnist} (default: scikit-learn's digits)", type=Path, metavar="PATH")
-    option("--epochs", f"passes over the training images {default}", type=count, default=30, metavar="N")
+    option("--epochs", f"passes over the training images {default}", type=count, default=20, metavar="N")
     option("--batch-size", f"images in a step {default}", type=count, default=32, metavar="N")
     option("--learning-rate", f"Adam's, falling to 0 along a cosine {default}", type=rate, default=1e-3, metavar="R")
     option("--seed", f"of all that is random {default}", type=seed, default=0, metavar="N")

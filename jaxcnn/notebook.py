@@ -1,4 +1,3 @@
-# ruff: noqa: N802, N803, N806 – the names are the notebooks'
 """The functions of five classic NumPy notebooks, with their names, argument orders and caches, and no loops.
 
 Notebook  functions                                                       cache
@@ -306,9 +305,10 @@ def fc_back(
 
 
 @_numpy_in_numpy_out
-def relu_back(dA: Num[Tensor, "*shape"], Z: Num[Tensor, "*shape"]) -> Num[Tensor, "*shape"]:
-    """dZ = dA·[Z > 0]."""
-    return _gradients("relu_back", "dA", relu, (), _float("relu_back", "dA", dA), _float("relu_back", "Z", Z))[0]
+def relu_back(Z: Num[Tensor, "*shape"]) -> Num[Tensor, "*shape"]:
+    """[Z > 0], the derivative of relu: dZ = dA · relu_back(Z)."""
+    Z = _float("relu_back", "Z", Z)
+    return _gradients("relu_back", "Z", relu, (), jnp.ones_like(Z), Z)[0]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))

@@ -116,7 +116,7 @@ def avg_pool(
     if count_include_pad:
         grown = [(max(lo, 0), max(hi, 0)) for lo, hi in explicit.pads]
         counted = jnp.pad(counted, [(0, 0), *grown, (0, 0)], constant_values=1)
-        overhang = [(lo - low, hi - high) for (lo, hi), (low, high) in zip(geometry.pads, grown)]
+        overhang = tuple((lo - low, hi - high) for (lo, hi), (low, high) in zip(geometry.pads, grown))
     count = divisor_override or jnp.maximum(sums(counted, overhang), 1)
     return restore((sums(wide, geometry.pads) / count).astype(x.dtype))
 

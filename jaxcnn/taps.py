@@ -98,7 +98,7 @@ def sum_taps(term: Callable[..., jax.Array], arrays: Sequence[jax.Array], window
 
 
 def _taps_of_shift(j: Sequence[Any], window: Window) -> jax.Array:
-    """The tap with d·i = s·j + r for every residue r, of shape (1, 1, s, …, 1, s, 1); their number where none has it."""
+    """The tap with d·i = s·j + r for every residue r, of shape (1, 1, s, …, 1, s, 1); or their number."""
     taps, exists = 0, True
     for dim, (k, s, d) in enumerate(zip(window.size, window.strides, window.dilation)):
         residue = np.arange(s).reshape([1, *_flat((1, s if dim == other else 1) for other in range(window.dims)), 1])

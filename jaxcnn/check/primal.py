@@ -49,7 +49,9 @@ def _strip(param: Any) -> Any:
     avals = [var.aval for var in jaxpr.invars]
     inputs = [jax.ShapeDtypeStruct(aval.shape, aval.dtype, weak_type=aval.weak_type) for aval in avals]
     rewritten = jax.make_jaxpr(partial(_evaluate, jaxpr, consts))(*inputs)
-    is_open = isinstance(param, Jaxpr) and not hasattr(param, "jaxpr")  # before JAX 0.12 some programs carry no constants
+    is_open = isinstance(param, Jaxpr) and not hasattr(
+        param, "jaxpr"
+    )  # before JAX 0.12 some programs carry no constants
     return rewritten.jaxpr if is_open else rewritten
 
 

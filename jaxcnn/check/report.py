@@ -1,5 +1,6 @@
 """What a check found, and how it reads."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 TOLERANCE = {"float64": 1e-9, "float32": 5e-5, "bfloat16": 5e-2, "float16": 1e-2}
@@ -86,6 +87,6 @@ def _amount(value: int | float, unit: str) -> str:
     return f"{value:.3f} {unit}" if isinstance(value, float) else f"{value:,} {unit}"
 
 
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
+def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows)]
     return ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
