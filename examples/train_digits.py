@@ -16,6 +16,9 @@ import io
 import json
 import math
 import os
+import shutil
+import signal
+import sys
 import tempfile
 import time
 import zipfile
@@ -26,6 +29,17 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+
+if __name__ == "__main__":  # Ctrl-C must work from here on: the imports that follow take seconds
+
+    def interrupt(*_: Any) -> None:
+        """One line, and out at once: Python's own way out can crash while a compiled step is still running."""
+        with suppress(RuntimeError):  # in the middle of a print
+            sys.stdout.flush()
+        os.write(2, b"\n" * sys.stderr.isatty() + b"train_digits.py: interrupted\n")
+        os._exit(130)
+
+    signal.signal(signal.SIGINT, interrupt)
 
 import jax
 import jax.numpy as jnp
@@ -260,7 +274,8 @@ def train(runs: list[Run], data: Data, args: argparse.Namespace) -> float:
     """Trains the runs on the same batches; returns the largest `gradient_difference` of all steps if there are two."""
     rng, largest, accuracy = np.random.default_rng(args.seed), 0.0, "?"
     steps = args.epochs * (len(data.x_train) // args.batch_size)
-    with tqdm(total=steps, unit="step", disable=None) as progress:
+    columns = shutil.get_terminal_size().columns
+    with tqdm(total=steps, unit="step", ncols=columns, disable=None) as progress:  # None: only on a terminal
         for _ in range(args.epochs):
             losses: list[list[float]] = [[] for _ in runs]
             for x, y in batches(data.x_train, data.y_train, args.batch_size, rng):
@@ -277,17 +292,18 @@ def train(runs: list[Run], data: Data, args: argparse.Namespace) -> float:
     return largest
 
 
-def time_steps(runs: list[Run], x: np.ndarray, y: np.ndarray, blocks: int = 15, length: int = 10) -> list[float]:
+def time_steps(runs: list[Run], x: np.ndarray, y: np.ndarray, rounds: int = 20, length: int = 5) -> list[float]:
     """Median seconds of a step for each run, in blocks that alternate; the first round warms up and does not count."""
     x, y, states = jnp.asarray(x), jnp.asarray(y), [jax.tree.map(jnp.copy, run.state) for run in runs]
-    seconds = np.empty((1 + blocks, len(runs)))
-    for block in seconds:
+    began, seconds = time.perf_counter(), []
+    while len(seconds) <= rounds and (len(seconds) < 6 or time.perf_counter() - began < 20):
+        seconds.append([])
         for i, run in enumerate(runs):
             start = time.perf_counter()
             for _ in range(length):
                 states[i], _ = run.step(states[i], x, y)
             jax.block_until_ready(states[i])
-            block[i] = (time.perf_counter() - start) / length
+            seconds[-1].append((time.perf_counter() - start) / length)
     return np.median(seconds[1:], 0).tolist()
 
 
@@ -484,8 +500,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         run(args)
     except InputError as error:
         parser.error(str(error))
-    except KeyboardInterrupt:
-        parser.exit(130, f"{parser.prog}: interrupted\n")
 
 
 if __name__ == "__main__":

@@ -152,7 +152,7 @@ def _log_sum_exp(logits: Float[Array, "*batch classes"]) -> Float[Array, "*batch
     return largest + jnp.log(jnp.sum(jnp.exp(x - largest), -1, keepdims=True))
 
 
-def _one_hot(labels: jax.Array, logits: jax.Array) -> jax.Array:
+def _one_hot(labels: Integer[AnyArray, "*batch"], logits: Float[AnyArray, "*batch classes"]) -> jax.Array:
     """Whether each class is the right one."""
     if labels.dtype.itemsize < 4:
         labels = labels.astype(jnp.int32)  # so that every class has a number

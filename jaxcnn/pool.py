@@ -1,20 +1,17 @@
 """Pooling: maxima and means over windows. The gradients are fixed sums over window offsets: no scatter anywhere."""
 
-import operator
-from functools import partial, reduce
-from typing import Literal, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Float, Real
 
 from jaxcnn.arguments import AnyArray, accumulator, channels_last, spatial_dims, to_array, to_choice, to_ints
+from jaxcnn.switches import Ties, find_switches, is_switched, share
 from jaxcnn.taps import fold, read_taps, sum_taps
 from jaxcnn.window import Ints, Padding, Pads, Window
-
-Ties = Literal["first", "all", "even"]
 
 
 def max_pool(
@@ -90,75 +87,40 @@ def _max_pool(x: Real[Array, "n *spatial c"], static: _MaxPool) -> Real[Array, "
 
 
 def _max_pool_fwd(x, static):
-    window, ties = static
-    lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
-    read = read_taps(x, window, lowest)
-    start = jnp.full((x.shape[0], *window.output, x.shape[-1]), lowest, x.dtype)
-    y = fold(window.taps, lambda tap, y: jnp.maximum(y, read(tap)), start)
-
-    def is_maximum(tap):
-        return (read(tap) == y) | jnp.isnan(read(tap))
-
-    inside = window.inside()
-    switches, of_input = (_first if ties == "first" else _bits)(is_maximum, y, inside)
-    if not inside.all():  # padding equals y where y is the lowest value: there, every cell of the input is a maximum
-        switches = jnp.where(y == lowest, of_input, switches)
-    return y, switches
+    return _maximum(x, static)
 
 
 def _max_pool_bwd(static, switches, dy):
     window, ties = static
-    share = dy.astype(accumulator(dy.dtype))
-    if ties == "first":
-        dx = sum_taps(
-            lambda tap, dy, first: jnp.where(first == tap.astype(first.dtype), dy, 0), (share, switches), window
-        )
-        return (dx.astype(dy.dtype),)
-    if ties == "even":
-        maxima = lax.population_count(switches).astype(share.dtype).sum(0)
-        share = share / jnp.maximum(maxima, 1)
-    dx = sum_taps(lambda tap, dy, *words: jnp.where(_has_bit(words, tap), dy, 0), (share, *switches), window)
-    return (dx.astype(dy.dtype),)
+    dtype = accumulator(dy.dtype)
+    dy_each = dy.astype(dtype) * share(switches, ties, dtype)
+    back = lambda tap, dy, *switches: jnp.where(is_switched(switches, tap, ties), dy, 0)
+    return (sum_taps(back, (dy_each, *switches), window).astype(dy.dtype),)
 
 
 _max_pool.defvjp(_max_pool_fwd, _max_pool_bwd)
 
 
-def _first(is_maximum, y, inside):
-    """The number of the first maximal tap, and of the first tap inside the input."""
-    taps = inside.shape[-1]
-    dtype = np.min_scalar_type(taps)
-
-    def earlier(i, first):
-        tap = taps - 1 - i
-        return jnp.where(is_maximum(tap), jnp.asarray(tap, dtype), first)
-
-    first = fold(taps, earlier, jnp.zeros(y.shape, dtype))
-    return first, jnp.asarray(inside.argmax(-1), dtype)[None, ..., None]
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _maximum(x, static):
+    """y and its switches. The derivative, for those of the gradient, goes through the same switches."""
+    window, ties = static
+    lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
+    read = read_taps(x, window, lowest)
+    start = jnp.full((x.shape[0], *window.output, x.shape[-1]), lowest, x.dtype)
+    y = fold(window.taps, lambda tap, y: jnp.maximum(y, read(tap)), start)
+    return y, find_switches(read, y, lowest, window, ties)
 
 
-def _bits(is_maximum, y, inside):
-    """A bit for each maximal tap, (words, *y.shape), and the bits of the taps inside the input."""
-    taps = inside.shape[-1]
-    width = next(bits for bits in (8, 16, 32) if taps <= bits or bits == 32)
-    dtype = f"uint{width}"
-    words = np.arange(-(-taps // width)).reshape(-1, *[1] * y.ndim)
-
-    def set_bit(tap, bits):
-        bit = jnp.asarray(1, dtype) << jnp.asarray(tap % width, dtype)
-        return bits | jnp.where(is_maximum(tap)[None] & (words == tap // width), bit, 0)
-
-    bits = fold(taps, set_bit, jnp.zeros((len(words), *y.shape), dtype))
-    padded = np.pad(inside, [(0, 0)] * (inside.ndim - 1) + [(0, len(words) * width - taps)])
-    of_input = padded.reshape(*inside.shape[:-1], len(words), width) @ (1 << np.arange(width))
-    return bits, jnp.asarray(np.moveaxis(of_input, -1, 0)[:, None, ..., None], dtype)
-
-
-def _has_bit(words, tap):
-    dtype = words[0].dtype
-    width = dtype.itemsize * 8
-    bit = jnp.asarray(1, dtype) << (tap % width).astype(dtype)
-    return reduce(operator.or_, ((tap // width == i) & (word & bit != 0) for i, word in enumerate(words)))
+@_maximum.defjvp
+def _maximum_jvp(static, primals, tangents):
+    window, ties = static
+    (x,), (dx,) = primals, tangents
+    y, switches = _maximum(x, static)
+    read = read_taps(dx, window, 0)
+    through = lambda tap, total: total + jnp.where(is_switched(switches, tap, ties), read(tap), 0)
+    dy = fold(window.taps, through, jnp.zeros_like(y)) * share(switches, ties, y.dtype)
+    return (y, switches), (dy, tuple(np.zeros(word.shape, jax.dtypes.float0) for word in switches))
 
 
 def avg_pool(

@@ -173,7 +173,7 @@ def to_pairs(function: str, padding: Padding, dims: int) -> Pads:
     return tuple(map(pair, padding))
 
 
-def check_crop(function: str, shape: Sequence[int], pads: Pads) -> None:
+def check_crop(function: str, shape: Sequence[Any], pads: Pads) -> None:
     """Negative pads may crop an axis to nothing, not to less."""
     for n, (low, high) in zip(shape, pads):
         if n + low + high < 0:

@@ -1,7 +1,9 @@
 """`python -m jaxcnn.check [op ...]`: checks the library's own rules and prints a report for each."""
 
 import argparse
+import functools
 import sys
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +19,7 @@ def _draw(*shape: int) -> np.ndarray:
 
 IMAGES = _draw(4, 11, 13, 6)
 LOGITS = _draw(16, 10)
-CASES = {
+CASES: dict[str, tuple[list[np.ndarray], dict[str, Any]]] = {
     "conv": ([IMAGES, _draw(3, 3, 6, 8), _draw(8)], {"strides": 2}),
     "conv, groups": ([IMAGES, _draw(3, 3, 2, 9), _draw(9)], {"groups": 3, "dilation": 2}),
     "dense": ([LOGITS, _draw(10, 7), _draw(7)], {}),
@@ -40,13 +42,9 @@ def check_case(name: str, dtype: str) -> Report:
     arrays, options = CASES[name]
     op = name.split(",")[0]
     args = [jnp.asarray(a, dtype if a.dtype.kind == "f" else None) for a in arrays]
-    labelled = _named(name, lambda *args: getattr(jaxcnn, op)(*args, **options), getattr(jaxcnn, op))
-    return check_vjp(labelled, *args, reference=lambda *args: getattr(reference, op)(*args, **options))
-
-
-def _named(name, fn, like):
-    fn.__name__, fn.__wrapped__ = name, like
-    return fn
+    hand = functools.wraps(getattr(jaxcnn, op))(lambda *args: getattr(jaxcnn, op)(*args, **options))
+    hand.__name__ = name
+    return check_vjp(hand, *args, reference=lambda *args: getattr(reference, op)(*args, **options))
 
 
 def main(argv: list[str] | None = None) -> int:
