@@ -163,7 +163,7 @@ def read_npz(path: Path) -> list[tuple[str, np.ndarray]]:
         raise InputError(f"{path}: not an .npz, or cut short (no zip archive)")
     named, name = [], "x_train"
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             for name in ("x_train", "y_train", "x_test", "y_test"):
                 named.append((f"{path}: {name}", np.asarray(archive[name])))
     except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds over a broken archive
@@ -274,8 +274,8 @@ def train(runs: list[Run], data: Data, args: argparse.Namespace) -> float:
     """Trains the runs on the same batches; returns the largest `gradient_difference` of all steps if there are two."""
     rng, largest, accuracy = np.random.default_rng(args.seed), 0.0, "?"
     steps = args.epochs * (len(data.x_train) // args.batch_size)
-    columns = shutil.get_terminal_size().columns
-    with tqdm(total=steps, unit="step", ncols=columns, disable=None) as progress:  # None: only on a terminal
+    columns, lines = shutil.get_terminal_size()  # unlike tqdm, with a guess where the terminal does not know
+    with tqdm(total=steps, unit="step", ncols=columns, nrows=lines, disable=None) as progress:
         for _ in range(args.epochs):
             losses: list[list[float]] = [[] for _ in runs]
             for x, y in batches(data.x_train, data.y_train, args.batch_size, rng):
@@ -289,6 +289,7 @@ def train(runs: list[Run], data: Data, args: argparse.Namespace) -> float:
             for run, history in zip(runs, losses):
                 run.close_epoch(data, float(np.mean(history)))
             accuracy = f"{runs[0].epochs[-1]['test_accuracy']:.2%}"
+            progress.set_postfix(loss=f"{losses[0][-1]:.4f}", accuracy=accuracy)
     return largest
 
 

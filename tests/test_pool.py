@@ -13,7 +13,7 @@ import jaxcnn
 
 
 def gradient(pool, x, dy=None):
-    y, vjp = jax.vjp(pool, x)
+    y, vjp = jax.vjp(jax.jit(pool), x)
     return vjp(jnp.ones_like(y) if dy is None else dy)[0]
 
 
