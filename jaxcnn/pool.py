@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Array, Float, Real
 
 from jaxcnn.arguments import AnyArray, accumulator, channels_last, spatial_dims, to_array, to_choice, to_ints
-from jaxcnn.switches import Ties, find_switches, is_switched, share
-from jaxcnn.taps import fold, read_taps, sum_taps
+from jaxcnn.switches import Ties, find_maximum, is_switched, share, spread
+from jaxcnn.taps import passes, read_taps, repeat, sum_taps
 from jaxcnn.window import Ints, Padding, Pads, Window
 
 
@@ -91,11 +91,7 @@ def _max_pool_fwd(x, static):
 
 
 def _max_pool_bwd(static, switches, dy):
-    window, ties = static
-    dtype = accumulator(dy.dtype)
-    dy_each = dy.astype(dtype) * share(switches, ties, dtype)
-    back = lambda tap, dy, *switches: jnp.where(is_switched(switches, tap, ties), dy, 0)
-    return (sum_taps(back, (dy_each, *switches), window).astype(dy.dtype),)
+    return (spread(dy, switches, *static).astype(dy.dtype),)
 
 
 _max_pool.defvjp(_max_pool_fwd, _max_pool_bwd)
@@ -103,23 +99,18 @@ _max_pool.defvjp(_max_pool_fwd, _max_pool_bwd)
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _maximum(x, static):
-    """y and its switches. The derivative, for those of the gradient, goes through the same switches."""
-    window, ties = static
-    lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
-    read = read_taps(x, window, lowest)
-    start = jnp.full((x.shape[0], *window.output, x.shape[-1]), lowest, x.dtype)
-    y = fold(window.taps, lambda tap, y: jnp.maximum(y, read(tap)), start)
-    return y, find_switches(read, y, lowest, window, ties)
+    return find_maximum(x, *static)
 
 
 @_maximum.defjvp
 def _maximum_jvp(static, primals, tangents):
+    """For derivatives of the gradient: the tangent goes through the same switches."""
     window, ties = static
     (x,), (dx,) = primals, tangents
     y, switches = _maximum(x, static)
     read = read_taps(dx, window, 0)
     through = lambda tap, total: total + jnp.where(is_switched(switches, tap, ties), read(tap), 0)
-    dy = fold(window.taps, through, jnp.zeros_like(y)) * share(switches, ties, y.dtype)
+    dy = repeat(window.taps, through, jnp.zeros_like(y)) * share(switches, ties, y.dtype)
     return (y, switches), (dy, tuple(np.zeros(word.shape, jax.dtypes.float0) for word in switches))
 
 
@@ -199,7 +190,7 @@ def _avg_pool(x: Float[Array, "n *spatial c"], static: _AvgPool) -> Float[Array,
 
 def _avg_pool_fwd(x, static):
     total = x.astype(accumulator(x.dtype))
-    for window in _passes(static.window):
+    for window in passes(static.window):
         total = _sum(total, window)
     return (total / static.divisor(total.dtype)).astype(x.dtype), None
 
@@ -207,7 +198,7 @@ def _avg_pool_fwd(x, static):
 def _avg_pool_bwd(static, _, dy):
     dtype = accumulator(dy.dtype)
     dx = dy.astype(dtype) / static.divisor(dtype)
-    for window in reversed(_passes(static.window)):
+    for window in reversed(passes(static.window)):
         dx = _spread(dx, window)
     return (dx.astype(dy.dtype),)
 
@@ -215,15 +206,10 @@ def _avg_pool_bwd(static, _, dy):
 _avg_pool.defvjp(_avg_pool_fwd, _avg_pool_bwd)
 
 
-def _passes(window: Window) -> list[Window]:
-    """A sum over a window of many taps is a sum along each dimension in turn."""
-    return [window] if window.taps <= 16 else window.separate()
-
-
 def _sum(x, window):
     read = read_taps(x, window, 0)
     start = jnp.zeros((x.shape[0], *window.output, x.shape[-1]), x.dtype)
-    return fold(window.taps, lambda tap, total: total + read(tap), start)
+    return repeat(window.taps, lambda tap, total: total + read(tap), start)
 
 
 def _spread(dy, window):

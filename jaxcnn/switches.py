@@ -1,11 +1,11 @@
 """Which taps of each window are its maximum, packed into small unsigned integers shaped like the output.
 
 For ties="first" that is the number of the first maximal tap; for "all" and "even" a bit for each tap, in words of up to
-32. The maximum passes on what reaches the taps that are switched on, and its gradient goes back through them.
+32. The maximum passes on what reaches the taps that are switched on, and its gradient goes back through them. A NaN is
+maximal; padding is not, even where a whole window is as low as the padding.
 """
 
 import operator
-from collections.abc import Callable
 from functools import reduce
 from typing import Any, Literal
 
@@ -14,23 +14,21 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn.taps import fold
+from jaxcnn.arguments import accumulator
+from jaxcnn.taps import passes, read_taps, repeat, sum_taps
 from jaxcnn.window import Window
 
 Ties = Literal["first", "all", "even"]
 Switches = tuple[jax.Array, ...]
 
 
-def find_switches(read: Callable[[Any], jax.Array], y: jax.Array, lowest: Any, window: Window, ties: Ties) -> Switches:
-    """The switches of the maxima y of the taps that `read` gives. A NaN equals the maximum, which it has made NaN."""
-    is_maximal = lambda tap: (read(tap) == y) | jnp.isnan(read(tap))
-    inside = window.inside()
-    find = _find_first if ties == "first" else _find_all
-    switches, of_input = find(is_maximal, y.shape, inside)
-    if inside.all():
-        return switches
-    # Padding equals y where y is the lowest value; there, all cells of the input do too.
-    return tuple(jnp.where(y == lowest, valid, found) for found, valid in zip(switches, of_input))
+def find_maximum(x: jax.Array, window: Window, ties: Ties) -> tuple[jax.Array, Switches]:
+    """The maximum of each window of x (n, *spatial, c), and its switches."""
+    lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
+    y, switches, of_input = (_find_first if ties == "first" else _find_all)(x, window, lowest)
+    if not window.inside().all():  # where y is the lowest value, padding equals it, and so do all cells of the input
+        switches = tuple(jnp.where(y == lowest, valid, found) for found, valid in zip(switches, of_input))
+    return y, switches
 
 
 def is_switched(switches: Switches, tap: Any, ties: Ties) -> jax.Array:
@@ -51,31 +49,54 @@ def share(switches: Switches, ties: Ties, dtype: Any) -> jax.Array:
     return 1 / jnp.maximum(maxima, 1)
 
 
-def _find_first(is_maximal, shape, inside):
-    """The number of the first maximal tap, and of the first in the input."""
-    taps = inside.shape[-1]
-    dtype = np.min_scalar_type(taps)
+def spread(dy: jax.Array, switches: Switches, window: Window, ties: Ties) -> jax.Array:
+    """dx[a] = Σ_{(p,i): a(p,i) = a} dy[p] where tap i of window p is switched on, summed in float32 or better."""
+    dx = dy.astype(accumulator(dy.dtype))
+    if ties != "first":
+        through = lambda tap, dy, *switches: jnp.where(is_switched(switches, tap, ties), dy, 0)
+        return sum_taps(through, (dx * share(switches, ties, dx.dtype), *switches), window)
+    (number,), below = switches, window.taps
+    through = lambda tap, passed, here: jnp.where(here == tap.astype(here.dtype), passed, 0)
+    for part in reversed(passes(window)):
+        below //= part.taps
+        here, number = number // np.asarray(below, number.dtype), number % np.asarray(below, number.dtype)
+        dx = sum_taps(through, (dx, here), part)
+        if below > 1:  # windows that chose the same row chose the same cell in it
+            number = sum_taps(through, (number, here), part, combine=jnp.maximum)
+    return dx
 
-    def earlier(i, first):
-        tap = taps - 1 - i
-        return jnp.where(is_maximal(tap), jnp.asarray(tap, dtype), first)
 
-    first = fold(taps, earlier, jnp.zeros(shape, dtype))
-    return (first,), (jnp.asarray(inside.argmax(-1), dtype)[None, ..., None],)
+def _find_first(x, window, lowest):
+    """The maximum, the number of its first tap, and that of the first tap in the input."""
+    dtype = np.min_scalar_type(window.taps)
+    y, number, below = x, jnp.zeros((1,) * x.ndim, dtype), 1
+    for part in passes(window):
+        read, start = read_taps(y, part, lowest), (x.shape[0], *part.output, x.shape[-1])
+        read_number = read_taps(number, part, 0) if below > 1 else lambda tap: jnp.zeros((), dtype)
+        y = repeat(part.taps, lambda tap, y, read=read: jnp.maximum(y, read(tap)), jnp.full(start, lowest, x.dtype))
+
+        def earlier(i, first, last=part.taps - 1, below=below, y=y, read=read, read_number=read_number):
+            cell, tap = read(last - i), jnp.asarray((last - i) * below, dtype)
+            return jnp.where((cell == y) | jnp.isnan(cell), tap + read_number(last - i), first)
+
+        number, below = repeat(part.taps, earlier, jnp.zeros(start, dtype)), below * part.taps
+    return y, (number,), (jnp.asarray(window.inside().argmax(-1), dtype)[None, ..., None],)
 
 
-def _find_all(is_maximal, shape, inside):
-    """The bits of the maximal taps, and of those in the input."""
-    taps = inside.shape[-1]
-    width = next(bits for bits in (8, 16, 32) if taps <= bits or bits == 32)
-    dtype = f"uint{width}"
-    words = range(-(-taps // width))
+def _find_all(x, window, lowest):
+    """The maximum, the bits of all its taps, and those of the taps in the input."""
+    read, shape = read_taps(x, window, lowest), (x.shape[0], *window.output, x.shape[-1])
+    y = repeat(window.taps, lambda tap, y: jnp.maximum(y, read(tap)), jnp.full(shape, lowest, x.dtype))
+    width = next(bits for bits in (8, 16, 32) if window.taps <= bits or bits == 32)
+    dtype, words = f"uint{width}", range(-(-window.taps // width))
 
     def switch(tap, bits):
-        bit = jnp.where(is_maximal(tap), jnp.asarray(1, dtype) << jnp.asarray(tap % width, dtype), 0)
+        cell = read(tap)
+        bit = jnp.asarray(1, dtype) << jnp.asarray(tap % width, dtype)
+        bit = jnp.where((cell == y) | jnp.isnan(cell), bit, 0)
         return tuple(word | jnp.where(tap // width == i, bit, 0) for i, word in enumerate(bits))
 
-    bits = fold(taps, switch, tuple(jnp.zeros(shape, dtype) for _ in words))
-    padded = np.pad(inside, [(0, 0)] * (inside.ndim - 1) + [(0, len(words) * width - taps)])
-    packed = padded.reshape(*inside.shape[:-1], len(words), width) @ (1 << np.arange(width))
-    return bits, tuple(jnp.asarray(packed[None, ..., None, i], dtype) for i in words)
+    bits = repeat(window.taps, switch, tuple(jnp.zeros(shape, dtype) for _ in words))
+    inside = np.pad(window.inside(), [(0, 0)] * window.dims + [(0, len(words) * width - window.taps)])
+    packed = inside.reshape(*window.output, len(words), width) @ (1 << np.arange(width))
+    return y, bits, tuple(jnp.asarray(packed[None, ..., None, i], dtype) for i in words)

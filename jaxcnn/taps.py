@@ -17,15 +17,21 @@ from jax import lax
 from jaxcnn.window import Window
 
 UNROLL = 64
+FUSE = 16  # taps; a window of more is taken one dimension after the other
 
 
-def fold(steps: int, step: Callable[[Any, Any], Any], start: Any) -> Any:
+def repeat(steps: int, step: Callable[[Any, Any], Any], start: Any) -> Any:
     """step(steps − 1, … step(1, step(0, start)))."""
     if steps > UNROLL:
         return lax.fori_loop(0, steps, step, start)
     for i in range(steps):
         start = step(i, start)
     return start
+
+
+def passes(window: Window) -> list[Window]:
+    """What a sum or maximum over the window is done in, one pass after the other."""
+    return [window] if window.taps <= FUSE else window.separate()
 
 
 def read_taps(x: jax.Array, window: Window, fill: Any) -> Callable[[Any], jax.Array]:
@@ -66,12 +72,14 @@ def write_taps(cells: jax.Array, window: Window) -> jax.Array:
         part = part.reshape(n, *_flat((o, 1) for o in output), c)
         return lax.dynamic_update_slice(x, lax.dynamic_slice(x, start, part.shape) + part, start)
 
-    x = fold(window.taps, add, jnp.zeros((n, *_flat(zip(blocks, strides)), c), cells.dtype))
+    x = repeat(window.taps, add, jnp.zeros((n, *_flat(zip(blocks, strides)), c), cells.dtype))
     x = x.reshape(n, *(m * s for m, s in zip(blocks, strides)), c)
     return _pad(x, [(-lo, a + lo - m * s) for a, m, s, (lo, _) in zip(window.input, blocks, strides, window.pads)], 0)
 
 
-def sum_taps(term: Callable[..., jax.Array], arrays: Sequence[jax.Array], window: Window) -> jax.Array:
+def sum_taps(
+    term: Callable[..., jax.Array], arrays: Sequence[jax.Array], window: Window, combine: Callable = jnp.add
+) -> jax.Array:
     """The adjoint of reading, of terms worked out on the way: dx[a] = Σ_{(p,i): a(p,i) = a} term(i, *arrays)[p].
 
     The arrays are (n, *output, c'). Write a + lo = s·m + r: window p = m − j reaches the cells of block m, by the tap
@@ -90,9 +98,9 @@ def sum_taps(term: Callable[..., jax.Array], arrays: Sequence[jax.Array], window
         j = _unravel(shift, shifts)
         start = [last - 1 - i for last, i in zip(shifts, j)]
         shifted = (_cut(a, start, blocks).reshape(n, *_flat((m, 1) for m in blocks), a.shape[-1]) for a in arrays)
-        return dx + term(_taps_of_shift(j, window), *shifted)
+        return combine(dx, term(_taps_of_shift(j, window), *shifted))
 
-    dx = fold(math.prod(shifts), add, jnp.zeros((n, *_flat(zip(blocks, strides)), c), arrays[0].dtype))
+    dx = repeat(math.prod(shifts), add, jnp.zeros((n, *_flat(zip(blocks, strides)), c), arrays[0].dtype))
     dx = dx.reshape(n, *(m * s for m, s in zip(blocks, strides)), c)
     return _cut(dx, [lo - f * s for s, (lo, _), f in zip(strides, window.pads, first)], window.input)
 

@@ -96,9 +96,9 @@ class Window:
         return inside.reshape(*self.output, self.taps)
 
     def separate(self) -> list["Window"]:
-        """Windows along one dimension each, to be applied in turn: sums and maxima over windows separate."""
+        """Windows along one dimension each, the last first, to be applied in turn: sums and maxima separate."""
         passes, input = [], self.input
-        for dim in range(self.dims):
+        for dim in reversed(range(self.dims)):
             only = [dim == other for other in range(self.dims)]
             passes.append(
                 Window(

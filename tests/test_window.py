@@ -113,8 +113,8 @@ def test_padding_forms_agree():
 def test_separate():
     w = Window.of("test", (9, 8), (3, 2), strides=(2, 3), padding=((1, 2), (0, 1)), dilation=(2, 1))
     first, second = w.separate()
-    assert (first.output, second.input, second.output) == ((w.output[0], 8), (w.output[0], 8), w.output)
-    assert (first.size, second.size) == ((3, 1), (1, 2))
+    assert (first.output, second.input, second.output) == ((9, w.output[1]), (9, w.output[1]), w.output)
+    assert (first.size, second.size) == ((1, 2), (3, 1))
 
 
 def test_is_a_static_value():
