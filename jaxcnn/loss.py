@@ -26,7 +26,7 @@ def softmax_cross_entropy(
     Returns:
       ℓ: (*batch), of the promoted dtype; computed in float32 or better.
 
-    Keeps the arguments and lse; recomputes p.
+    Keeps the arguments and log Σⱼ exp(xⱼ − max x); recomputes p.
 
     Raises:
       ValueError: shapes that differ, or no class.
@@ -53,17 +53,17 @@ def _softmax_cross_entropy(
 
 
 def _softmax_cross_entropy_fwd(logits, probabilities):
-    x, y, lse = _wide(logits), _wide(probabilities), _log_sum_exp(logits)
-    surprise = lse - x
+    x, log_sum = _shifted(logits)
+    y, surprise = _wide(probabilities), log_sum - x
     loss = jnp.sum(y * jnp.where((y == 0) & jnp.isinf(surprise), 0, surprise), -1)
-    return loss.astype(logits.dtype), (logits, probabilities, lse)
+    return loss.astype(logits.dtype), (logits, probabilities, log_sum)
 
 
 def _softmax_cross_entropy_bwd(residuals, dl):
-    logits, probabilities, lse = residuals
-    x, y, dl = _wide(logits), _wide(probabilities), _wide(dl)[..., None]
-    dlogits = (jnp.exp(x - lse) * jnp.sum(y, -1, keepdims=True) - y) * dl
-    dprobabilities = (lse - x) * dl
+    logits, probabilities, log_sum = residuals
+    (x, _), y, dl = _shifted(logits), _wide(probabilities), _wide(dl)[..., None]
+    dlogits = (jnp.exp(x - log_sum) * jnp.sum(y, -1, keepdims=True) - y) * dl
+    dprobabilities = (log_sum - x) * dl
     return dlogits.astype(logits.dtype), dprobabilities.astype(probabilities.dtype)
 
 
@@ -87,7 +87,7 @@ def softmax_cross_entropy_with_integer_labels(
     Returns:
       ℓ: (*batch), of the dtype of the logits; computed in float32 or better.
 
-    Keeps the arguments and lse; recomputes p.
+    Keeps the arguments and log Σⱼ exp(xⱼ − max x); recomputes p.
 
     Raises:
       ValueError: labels of another shape than the batch, or no class.
@@ -114,17 +114,17 @@ def _softmax_cross_entropy_with_integer_labels(
 
 
 def _softmax_cross_entropy_with_integer_labels_fwd(logits, labels):
-    x, lse = _wide(logits), _log_sum_exp(logits)
+    x, log_sum = _shifted(logits)
     right = _one_hot(labels, logits)
-    loss = jnp.where(right.any(-1), lse[..., 0] - jnp.sum(jnp.where(right, x, 0), -1), jnp.nan)
-    return loss.astype(logits.dtype), (logits, labels, lse)
+    loss = jnp.where(right.any(-1), log_sum[..., 0] - jnp.sum(jnp.where(right, x, 0), -1), jnp.nan)
+    return loss.astype(logits.dtype), (logits, labels, log_sum)
 
 
 def _softmax_cross_entropy_with_integer_labels_bwd(residuals, dl):
-    logits, labels, lse = residuals
+    logits, labels, log_sum = residuals
     right = _one_hot(labels, logits)
     dl = jnp.where(right.any(-1, keepdims=True), _wide(dl)[..., None], jnp.nan)
-    dlogits = (jnp.exp(_wide(logits) - lse) - right.astype(lse.dtype)) * dl
+    dlogits = (jnp.exp(_shifted(logits)[0] - log_sum) - right.astype(log_sum.dtype)) * dl
     return dlogits.astype(logits.dtype), None
 
 
@@ -144,12 +144,12 @@ def _wide(x: jax.Array) -> jax.Array:
     return x.astype(accumulator(x.dtype))
 
 
-def _log_sum_exp(logits: Float[Array, "*batch classes"]) -> Float[Array, "*batch 1"]:
-    """log Σⱼ exp xⱼ, shifted by the largest logit so that no exponential overflows."""
+def _shifted(logits: Float[Array, "*batch classes"]) -> tuple[Float[Array, "*batch classes"], Float[Array, "*batch 1"]]:
+    """x − max x, and the logarithm of the sum of its exponentials: nothing overflows, large logits do not cancel."""
     x = _wide(logits)
     largest = jnp.max(x, -1, keepdims=True)
-    largest = jnp.where(jnp.isfinite(largest), largest, 0)
-    return largest + jnp.log(jnp.sum(jnp.exp(x - largest), -1, keepdims=True))
+    x = x - jnp.where(jnp.isfinite(largest), largest, 0)
+    return x, jnp.log(jnp.sum(jnp.exp(x), -1, keepdims=True))
 
 
 def _one_hot(labels: Integer[AnyArray, "*batch"], logits: Float[AnyArray, "*batch classes"]) -> jax.Array:

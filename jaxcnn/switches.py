@@ -56,31 +56,42 @@ def spread(dy: jax.Array, switches: Switches, window: Window, ties: Ties) -> jax
         through = lambda tap, dy, *switches: jnp.where(is_switched(switches, tap, ties), dy, 0)
         return sum_taps(through, (dx * share(switches, ties, dx.dtype), *switches), window)
     (number,), below = switches, window.taps
-    through = lambda tap, passed, here: jnp.where(here == tap.astype(here.dtype), passed, 0)
+
+    def chosen(tap, passed, here):
+        return jnp.where(here == tap.astype(here.dtype), passed, 0)
+
     for part in reversed(passes(window)):
         below //= part.taps
         here, number = number // np.asarray(below, number.dtype), number % np.asarray(below, number.dtype)
-        dx = sum_taps(through, (dx, here), part)
+        dx = sum_taps(chosen, (dx, here), part)
         if below > 1:  # windows that chose the same row chose the same cell in it
-            number = sum_taps(through, (number, here), part, combine=jnp.maximum)
+            number = sum_taps(chosen, (number, here), part, combine=jnp.maximum)
     return dx
 
 
 def _find_first(x, window, lowest):
     """The maximum, the number of its first tap, and that of the first tap in the input."""
     dtype = np.min_scalar_type(window.taps)
-    y, number, below = x, jnp.zeros((1,) * x.ndim, dtype), 1
+    y, number, below = x, jnp.zeros(x.shape, dtype), 1
     for part in passes(window):
-        read, start = read_taps(y, part, lowest), (x.shape[0], *part.output, x.shape[-1])
-        read_number = read_taps(number, part, 0) if below > 1 else lambda tap: jnp.zeros((), dtype)
-        y = repeat(part.taps, lambda tap, y, read=read: jnp.maximum(y, read(tap)), jnp.full(start, lowest, x.dtype))
-
-        def earlier(i, first, last=part.taps - 1, below=below, y=y, read=read, read_number=read_number):
-            cell, tap = read(last - i), jnp.asarray((last - i) * below, dtype)
-            return jnp.where((cell == y) | jnp.isnan(cell), tap + read_number(last - i), first)
-
-        number, below = repeat(part.taps, earlier, jnp.zeros(start, dtype)), below * part.taps
+        y, number = _pass(y, number, below, part, lowest)
+        below *= part.taps
     return y, (number,), (jnp.asarray(window.inside().argmax(-1), dtype)[None, ..., None],)
+
+
+def _pass(x, number, below, window, lowest):
+    """The maximum, and the number of its first tap: `below` for each tap of this pass, plus the number that x has."""
+    shape = (x.shape[0], *window.output, x.shape[-1])
+    read, read_number = read_taps(x, window, lowest), read_taps(number, window, 0)
+    y = repeat(window.taps, lambda tap, y: jnp.maximum(y, read(tap)), jnp.full(shape, lowest, x.dtype))
+
+    def earlier(i, first):
+        tap = window.taps - 1 - i
+        here = jnp.asarray(tap * below, number.dtype)
+        here = here + read_number(tap) if below > 1 else here
+        return jnp.where((read(tap) == y) | jnp.isnan(read(tap)), here, first)
+
+    return y, repeat(window.taps, earlier, jnp.zeros(shape, number.dtype))
 
 
 def _find_all(x, window, lowest):

@@ -31,6 +31,17 @@ def test_extreme_logits(dtype):
         np.testing.assert_allclose(dx.astype(jnp.float32), p - onehot.astype(jnp.float32), atol=4e-3)
 
 
+def test_large_logits_do_not_cancel():
+    """In float32, p of logits around 1000 is as accurate as that of logits around 0."""
+    logits = np.random.default_rng(0).normal(size=(50, 10)).astype(np.float32) + np.float32(1000)
+    _, dx = gradient(
+        lambda x: jaxcnn.softmax_cross_entropy_with_integer_labels(x, jnp.zeros(50, int)), jnp.asarray(logits)
+    )
+    shifted = np.exp(logits.astype(np.float64) - 1000)
+    exact = shifted / shifted.sum(-1, keepdims=True) - np.eye(10)[0]
+    np.testing.assert_allclose(dx, exact, rtol=1e-5)
+
+
 def test_gradient_is_p_minus_y():
     logits = jnp.array([[1.0, 2.0, 0.5]])
     y = jnp.array([[0.2, 0.5, 0.3]])

@@ -11,13 +11,12 @@ Arrays are channels-last, results have the dtype `conv.accumulate`. Where a sum 
 channel) it is zero.
 """
 
-import math
-
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcnn.algorithms import chunked, native
+from jaxcnn.algorithms import columns, native
+from jaxcnn.taps import UNROLL
 from jaxcnn.window import Convolution
 
 
@@ -38,26 +37,26 @@ def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array
     if 0 in x.shape + dz.shape:
         shape = (*conv.window.size, x.shape[-1] // conv.groups, dz.shape[-1])
         return jnp.zeros(shape, conv.accumulate)
-    if not _in_chunks(x, conv):
+    if not _by_columns(x, conv):
         return native.kernel_gradient(x, dz, conv)
     return lax.platform_dependent(
         x,
         dz,
-        cpu=lambda x, dz: chunked.kernel_gradient(x, dz, conv),
+        cpu=lambda x, dz: columns.kernel_gradient(x, dz, conv),
         default=lambda x, dz: native.kernel_gradient(x, dz, conv),
     )
 
 
-def _in_chunks(x: jax.Array, conv: Convolution) -> bool:
-    """Whether the columns (windows × cells) that the sum runs over outgrow the cache, and the batch can be cut.
+def _by_columns(x: jax.Array, conv: Convolution) -> bool:
+    """Where the columns of the whole batch outgrow the cache, and for a single channel.
 
-    Measured on 2 cores, milliseconds native and in chunks, JAX 0.10 (0.12). Columns of more than 16 MB, 3×3:
-    (32,26,26,32)→64 39, 19 (24, 15); batch 128 431, 59 (360, 67); (8,58,58,64)→64 119, 54 (38, 29). Fewer lose:
-    (16,32,32,3)→16 0.6, 2.7 (1.3, 3.7); so do 3-D windows: (2,16,16,16,16)→32 23, 28 (24, 31). One channel wins at any
-    size: (128,28,28,1)→32 10, 2 (13, 7).
+    dw on 2 cores, milliseconds native and by columns, JAX 0.10 (0.12); 3×3 unless said otherwise, columns in MB:
+    21 (32,26,26,32)→64: 43, 16 (26, 14); 58 (8,56,56,64)→64: 78, 36 (36, 30); 14 strides 2 (8,56,56,64)→128: 32, 16
+    (27, 11); 14 3-D (2,16,16,16,16)→32: 21, 9 (23, 7); 29 (16,14,14,256)→256: 70, 42 (65, 29); 39 5×5 (16,28,28,32)→64:
+    42, 18 (19, 18); one channel, 3 (128,28,28,1)→32: 15, 6 (9, 3). Small ones lose: 2 (16,32,32,3)→16: 0.4, 0.9 (0.7,
+    1.1); 6 (8,26,27,32)→32: 4.6, 3.8 (2.3, 3.3); 7 7×7/2 (4,112,112,3)→64: 9.0, 6.5 (6.9, 8.1).
     """
     n, c, window = x.shape[0], x.shape[-1], conv.window
-    if not isinstance(n, int) or conv.groups > 1 or window.dims > 2 or n < 2 * chunked.examples(conv):
+    if not isinstance(n, int) or conv.groups > 1 or not 1 < window.taps <= UNROLL:
         return False
-    columns = n * math.prod(window.output) * window.taps * c * conv.accumulate.itemsize
-    return c == 1 or columns > 16e6
+    return c == 1 or columns.size(n, c, conv) > 8e6
