@@ -5,10 +5,10 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CONV
-from compare import assert_close
+from cases import AVG_POOL, CONV, MAX_POOL
+from compare import assert_close, assert_rule
 
-from jaxcnn import algorithms
+from jaxcnn import algorithms, taps
 from jaxcnn.algorithms import columns, native
 from jaxcnn.window import Convolution, Window
 
@@ -53,3 +53,13 @@ def test_the_choice_picks_columns_on_cpu_alone():
     for platform, convolutions in (("cpu", 0), ("cuda", 1), ("tpu", 1)):
         text = jax.export.export(program, platforms=[platform])(x, dz).mlir_module()
         assert text.count("stablehlo.convolution") == convolutions, platform
+
+
+POOLS = [case for case in [*MAX_POOL, *AVG_POOL] if case.options.get("ties", "first") == "first"]
+
+
+@pytest.mark.parametrize("case", [case for case in POOLS if len(case.shapes[0]) > 3], ids=str)
+def test_pools_one_dimension_after_the_other(case, monkeypatch):
+    """As windows of many taps are, here also those of few, with ties, strides, dilation and padding."""
+    monkeypatch.setattr(taps, "FUSE", 1)
+    assert_rule(lambda x: case.hand(x), case.twin, case.draw())
