@@ -38,6 +38,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Bool, Num, Shaped
 
 from jaxcnn.activation import relu
+from jaxcnn.arguments import AnyArray as Tensor
 from jaxcnn.arguments import error, to_array, to_choice, to_ints
 from jaxcnn.conv import conv
 from jaxcnn.dense import dense
@@ -45,7 +46,6 @@ from jaxcnn.pad import pad as pad_axes
 from jaxcnn.patches import fold, unfold
 from jaxcnn.pool import avg_pool, max_pool
 
-Tensor = jax.Array | np.ndarray
 Images = Num[Tensor, "m h w c"]
 Kernel = Num[Tensor, "i j c k"]
 Outputs = Num[Tensor, "m p q k"]
