@@ -40,16 +40,17 @@ def read_taps(x: jax.Array, window: Window, fill: Any) -> Callable[[Any], jax.Ar
     if 0 in output:
         return lambda tap: jnp.zeros((n, *output, c), x.dtype)
     blocks = [o + (e - 1) // s for o, e, s in zip(output, window.extent, strides)]
-    x = _pad(x, [(lo, m * s - a - lo) for a, m, s, (lo, _) in zip(window.input, blocks, strides, window.pads)], fill)
+    pads = [(lo, m * s - a - lo) for a, m, s, (lo, _) in zip(window.input, blocks, strides, window.pads)]
+    x = lax.optimization_barrier(_pad(x, pads, fill)) if any(map(any, pads)) else x
 
     def read(tap):
         offset = [d * i for d, i in zip(window.dilation, _unravel(tap, window.size))]
         if isinstance(tap, int):
             stop = [a + (o - 1) * s + 1 for a, o, s in zip(offset, output, strides)]
             return lax.slice(x, (0, *offset, 0), (n, *stop, c), (1, *strides, 1))
-        split = x.reshape(n, *_flat(zip(blocks, strides)), c)
-        start = _flat((a // s, a % s) for a, s in zip(offset, strides))
-        return lax.dynamic_slice(split, (0, *start, 0), (n, *_flat((o, 1) for o in output), c)).reshape(n, *output, c)
+        split = x.reshape(n, *interleave(zip(blocks, strides)), c)
+        start = interleave((a // s, a % s) for a, s in zip(offset, strides))
+        return lax.dynamic_slice(split, (0, *start, 0), (n, *interleave((o, 1) for o in output), c)).reshape(n, *output, c)
 
     return read
 
@@ -68,11 +69,11 @@ def write_taps(cells: jax.Array, window: Window) -> jax.Array:
             ends = [(a, m * s - a - (o - 1) * s - 1, s - 1) for a, m, o, s in zip(offset, blocks, output, strides)]
             placed = lax.pad(part, jnp.zeros((), part.dtype), [(0, 0, 0), *ends, (0, 0, 0)])
             return x + placed.reshape(x.shape)
-        start = (0, *_flat((a // s, a % s) for a, s in zip(offset, strides)), 0)
-        part = part.reshape(n, *_flat((o, 1) for o in output), c)
+        start = (0, *interleave((a // s, a % s) for a, s in zip(offset, strides)), 0)
+        part = part.reshape(n, *interleave((o, 1) for o in output), c)
         return lax.dynamic_update_slice(x, lax.dynamic_slice(x, start, part.shape) + part, start)
 
-    x = repeat(window.taps, add, jnp.zeros((n, *_flat(zip(blocks, strides)), c), cells.dtype))
+    x = repeat(window.taps, add, jnp.zeros((n, *interleave(zip(blocks, strides)), c), cells.dtype))
     x = x.reshape(n, *(m * s for m, s in zip(blocks, strides)), c)
     return _pad(x, [(-lo, a + lo - m * s) for a, m, s, (lo, _) in zip(window.input, blocks, strides, window.pads)], 0)
 
@@ -97,10 +98,10 @@ def sum_taps(
     def add(shift, dx):
         j = _unravel(shift, shifts)
         start = [last - 1 - i for last, i in zip(shifts, j)]
-        shifted = (_cut(a, start, blocks).reshape(n, *_flat((m, 1) for m in blocks), a.shape[-1]) for a in arrays)
+        shifted = (_cut(a, start, blocks).reshape(n, *interleave((m, 1) for m in blocks), a.shape[-1]) for a in arrays)
         return combine(dx, term(_taps_of_shift(j, window), *shifted))
 
-    dx = repeat(math.prod(shifts), add, jnp.zeros((n, *_flat(zip(blocks, strides)), c), arrays[0].dtype))
+    dx = repeat(math.prod(shifts), add, jnp.zeros((n, *interleave(zip(blocks, strides)), c), arrays[0].dtype))
     dx = dx.reshape(n, *(m * s for m, s in zip(blocks, strides)), c)
     return _cut(dx, [lo - f * s for s, (lo, _), f in zip(strides, window.pads, first)], window.input)
 
@@ -109,7 +110,7 @@ def _taps_of_shift(j: Sequence[Any], window: Window) -> jax.Array:
     """The tap with d·i = s·j + r for every residue r, of shape (1, 1, s, …, 1, s, 1); or their number."""
     taps, exists = 0, True
     for dim, (k, s, d) in enumerate(zip(window.size, window.strides, window.dilation)):
-        residue = np.arange(s).reshape([1, *_flat((1, s if dim == other else 1) for other in range(window.dims)), 1])
+        residue = np.arange(s).reshape([1, *interleave((1, s if dim == other else 1) for other in range(window.dims)), 1])
         offset = s * j[dim] + residue
         exists = exists & (offset % d == 0) & (offset < k * d)
         taps = taps * k + offset // d
@@ -133,5 +134,5 @@ def _unravel(index: Any, shape: Sequence[int]) -> list[Any]:
     return [index // math.prod(shape[dim + 1 :]) % size for dim, size in enumerate(shape)]
 
 
-def _flat(pairs: Iterable[Iterable[Any]]) -> tuple[Any, ...]:
+def interleave(pairs: Iterable[Iterable[Any]]) -> tuple[Any, ...]:
     return tuple(itertools.chain.from_iterable(pairs))

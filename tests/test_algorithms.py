@@ -1,4 +1,6 @@
-"""Every algorithm on every window that it fits, whatever the choice would pick."""
+"""Every algorithm on every window that it fits, whatever the choice would pick; batches and derivatives of the maps."""
+
+from functools import partial
 
 import jax
 import jax.export
@@ -9,50 +11,207 @@ from cases import AVG_POOL, CONV, MAX_POOL
 from compare import assert_close, assert_rule
 
 from jaxcnn import algorithms, taps
-from jaxcnn.algorithms import columns, native
+from jaxcnn.algorithms import chunks, choice, columns, depthwise, grouped, matmul, native, phases
 from jaxcnn.window import Convolution, Window
 
-FITS = [case for case in CONV if "groups" not in case.options and "channel_axis" not in case.options]
-FITS = [case for case in FITS if len(case.shapes[0]) == len(case.shapes[1]) and 0 not in case.shapes[0]]
+MAPS = ("forward", "input_gradient", "kernel_gradient")
 
 
-def convolution(shape, kernel, options):
+def convolution(x, w, *, groups=1, dtype="float64", **options):
     geometry = {"strides": 1, "padding": "SAME", **options}
-    window = Window.of("test", shape[1:-1], kernel[:-2], **geometry)
-    return Convolution(window, 1, None, jnp.dtype("float64"), jnp.dtype("float64"))
+    window = Window.of("test", x[1:-1], w[:-2], **geometry)
+    return Convolution(window, groups, None, jnp.dtype(dtype), jnp.dtype(dtype))
 
 
-@pytest.mark.parametrize("case", FITS, ids=str)
-@pytest.mark.parametrize("chunk", [1, 4e6], ids=["one example at a time", "all at once"])
-def test_columns(case, chunk, x64, monkeypatch):
-    monkeypatch.setattr(columns, "CHUNK", chunk)
-    conv = convolution(case.shapes[0], case.shapes[1], case.options)
-    if 0 in conv.window.output:
-        pytest.skip("the sum is empty: no algorithm is asked")
-    x = jnp.asarray(case.draw()[0])
-    dz = jnp.asarray(np.random.default_rng(1).normal(size=(len(x), *conv.window.output, case.shapes[1][-1])))
-    run = lambda algorithm: jax.jit(lambda x, dz: algorithm.kernel_gradient(x, dz, conv))(x, dz)
-    assert_close(run(columns), run(native), 1e-12)
-
-
-def test_columns_in_chunks_with_a_rest(x64, monkeypatch):
-    """7 examples in chunks of 3: one, then two chunks."""
-    conv = convolution((7, 5, 6, 2), (3, 2, 2, 3), {"strides": (2, 1)})
-    monkeypatch.setattr(columns, "CHUNK", columns.size(3, 2, conv))
+def arrays(x, w, conv):
+    """x, w and dz."""
     generator = np.random.default_rng(0)
-    x, dz = (jnp.asarray(generator.normal(size=shape)) for shape in ((7, 5, 6, 2), (7, *conv.window.output, 3)))
-    assert_close(columns.kernel_gradient(x, dz, conv), native.kernel_gradient(x, dz, conv), 1e-12)
+    return [jnp.asarray(generator.normal(size=s)) for s in (x, w, (x[0], *conv.window.output, w[-1]))]
 
 
-def test_the_choice_picks_columns_on_cpu_alone():
-    """A large batch loops over matrix products on cpu; elsewhere it is one convolution."""
-    conv = convolution((32, 26, 26, 32), (3, 3, 32, 64), {"padding": "VALID"})
-    conv = conv._replace(accumulate=jnp.dtype("float32"), result=jnp.dtype("float32"))
-    program = jax.jit(lambda x, dz: algorithms.kernel_gradient(x, dz, conv))
-    x, dz = jnp.zeros((32, 26, 26, 32)), jnp.zeros((32, 24, 24, 64))
-    for platform, convolutions in (("cpu", 0), ("cuda", 1), ("tpu", 1)):
-        text = jax.export.export(program, platforms=[platform])(x, dz).mlir_module()
-        assert text.count("stablehlo.convolution") == convolutions, platform
+def arguments(name, x, w, dz):
+    return {"forward": (x, w), "input_gradient": (dz, w), "kernel_gradient": (x, dz)}[name]
+
+
+def assert_native(algorithm, name, x, w, conv):
+    """The algorithm gives what the native form gives."""
+    operands = arguments(name, *arrays(x, w, conv))
+    got = jax.jit(lambda a, b: algorithm(a, b, conv))(*operands)
+    assert_close(got, getattr(native, name)(*operands, conv), 1e-12)
+
+
+PLAIN = [case for case in CONV if len(case.shapes[0]) == len(case.shapes[1]) and "channel_axis" not in case.options]
+CONVOLUTIONS = [
+    *((*case.shapes[:2], case.options) for case in PLAIN if len(case.shapes) == 2 and 0 not in case.shapes[0]),
+    ((7, 9, 11, 3), (3, 3, 1, 6), {"groups": 3, "strides": 2}),
+    ((5, 13, 11, 3), (3, 10, 1, 3), {"groups": 3, "dilation": (2, 1), "padding": ((3, 2), (4, 7))}),
+    ((3, 40, 2), (11, 1, 4), {"groups": 2, "strides": 3}),
+    ((3, 7, 5, 12), (3, 3, 2, 18), {"groups": 6, "strides": (1, 2)}),
+    ((2, 13, 9, 2), (3, 5, 2, 3), {"strides": (4, 6), "dilation": (2, 3)}),
+    ((2, 31, 2), (16, 2, 3), {"strides": 5, "padding": ((3, 8),)}),
+    ((2, 9, 8, 2), (3, 2, 2, 3), {"strides": (5, 4), "dilation": (2, 3), "padding": ((-1, 3), (2, -2))}),
+]
+GEOMETRY = [(x, w, options) for x, w, options in CONVOLUTIONS if 0 not in convolution(x, w, **options).window.output]
+over = partial(pytest.mark.parametrize, "x, w, options")
+DENSE = [row for row in GEOMETRY if row[2].get("groups", 1) == 1]
+GROUPED = [row for row in GEOMETRY if row[2].get("groups", 1) > 1]
+
+
+@pytest.mark.parametrize("name", MAPS)
+@over([row for row in DENSE if matmul.fits(convolution(*row[:2], **row[2]))])
+def test_matmul(x, w, options, name, x64):
+    assert_native(getattr(matmul, name), name, x, w, convolution(x, w, **options))
+
+
+@over(DENSE)
+def test_phases(x, w, options, x64):
+    conv = convolution(x, w, **options)
+    assert_native(partial(phases.input_gradient, forward=native.forward), "input_gradient", x, w, conv)
+
+
+@pytest.mark.parametrize(
+    "window, count",
+    [((3, 2, 1), 2), ((4, 2, 1), 1), ((2, 3, 1), 2), ((1024, 256, 1), 1), ((3, 2, 2), 2), ((5, 1, 3), 1)],
+)
+def test_phases_of_one_form_share_a_convolution(window, count):
+    assert len(phases.runs(*window)) == count
+
+
+@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("most", [1, 2, 16])
+@over(GROUPED)
+def test_grouped(x, w, options, most, name, x64, monkeypatch):
+    monkeypatch.setattr(grouped, "MOST", most)
+    monkeypatch.setattr(grouped, "WIDTH", 1)
+    assert_native(
+        partial(getattr(grouped, name), dense=getattr(native, name)), name, x, w, convolution(x, w, **options)
+    )
+
+
+@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("loops", [False, True], ids=["written out", "in loops"])
+@over([row for row in GEOMETRY if row[2].get("groups", 1) == row[0][-1]])
+def test_depthwise(x, w, options, loops, name, x64, monkeypatch):
+    if loops:
+        for constant, value in {"FUSED": 0, "TAPS": 2, "CHUNK": 1, "TERMS": 2}.items():
+            monkeypatch.setattr(depthwise, constant, value)
+    assert_native(getattr(depthwise, name), name, x, w, convolution(x, w, **options))
+
+
+@pytest.mark.parametrize("chunk", [1, 4e6], ids=["one example at a time", "all at once"])
+@pytest.mark.parametrize("name", ["forward", "kernel_gradient"])
+@over(DENSE)
+def test_columns(x, w, options, name, chunk, x64, monkeypatch):
+    monkeypatch.setattr(columns, "CHUNK", chunk)
+    assert_native(getattr(columns, name), name, x, w, convolution(x, w, **options))
+
+
+@pytest.mark.parametrize("examples, step", [(7, 3), (6, 3), (2, 5)])
+def test_chunks_with_a_rest(examples, step, x64):
+    """7 examples in chunks of 3: one, then two chunks."""
+    x, dz, seen = jnp.arange(examples * 2.0).reshape(-1, 2), jnp.ones((examples, 3)), []
+    total = chunks.sum_chunks(lambda x, dz: seen.append(len(x)) or x.T @ dz, x, dz, step)
+    assert_close(total, x.T @ dz, 1e-12)
+    assert set(seen) == {min(step, examples), examples % step or min(step, examples)}
+
+
+@pytest.mark.parametrize("name", MAPS)
+@over(GEOMETRY)
+def test_the_choice(x, w, options, name, x64):
+    assert_native(getattr(algorithms, name), name, x, w, convolution(x, w, **options))
+
+
+BATCHES = [
+    ((2, 5, 6, 3), (3, 2, 3, 4), {}),
+    ((2, 5, 6, 3), (3, 2, 1, 6), {"groups": 3, "strides": 2}),
+    ((1, 6, 6, 2), (2, 2, 2, 3), {"strides": 2}),
+]
+
+
+@pytest.mark.parametrize("axes", [(0, 0), (0, None), (None, 0)], ids=str)
+@pytest.mark.parametrize("name", MAPS)
+@over(BATCHES)
+def test_vmap(x, w, options, name, axes, x64):
+    conv = convolution(x, w, **options)
+    operands = [
+        array if axis is None else jnp.stack([array, 2 * array + 1, -array])
+        for array, axis in zip(arguments(name, *arrays(x, w, conv)), axes)
+    ]
+    got = jax.jit(jax.vmap(partial(getattr(algorithms, name), conv=conv), axes))(*operands)
+    assert_close(got, jax.vmap(partial(getattr(native, name), conv=conv), axes)(*operands), 1e-12)
+    assert got.shape == jax.eval_shape(jax.vmap(partial(getattr(native, name), conv=conv), axes), *operands).shape
+
+
+@pytest.mark.parametrize("name", MAPS)
+@over(BATCHES)
+def test_vmap_of_vmap(x, w, options, name, x64):
+    conv = convolution(x, w, **options)
+    a, b = arguments(name, *arrays(x, w, conv))
+    a, b = jnp.stack([a, a + 1]), jnp.stack([b, b - 1, 2 * b])
+    twice = lambda run: jax.vmap(jax.vmap(partial(run, conv=conv), (None, 0)), (0, None))
+    assert_close(twice(getattr(algorithms, name))(a, b), twice(getattr(native, name))(a, b), 1e-12)
+
+
+@pytest.mark.parametrize("name", MAPS)
+@over(BATCHES)
+def test_derivatives_of_the_maps(x, w, options, name, x64):
+    """Forward and reverse mode, of one argument and of both, and the second derivative, also in a batch."""
+    conv = convolution(x, w, **options)
+    a, b = arguments(name, *arrays(x, w, conv))
+    hand, plain = (partial(getattr(maps, name), conv=conv) for maps in (algorithms, native))
+    loss = lambda run: lambda a, b: jnp.sum(jnp.sin(run(a, b)))
+    for derivative in (
+        lambda run: jax.jvp(lambda a: run(a, b), (a,), (a * a,)),
+        lambda run: jax.jvp(run, (a, b), (a * a, b + 1)),
+        lambda run: jax.grad(loss(run), (0, 1))(a, b),
+        lambda run: jax.jvp(jax.grad(loss(run), (0, 1)), (a, b), (a * a, b + 1)),
+        lambda run: jax.vmap(jax.grad(loss(run), 1), (0, None))(jnp.stack([a, a + 1]), b),
+    ):
+        assert_close(derivative(hand), derivative(plain), 1e-12)
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_a_batch_does_not_grow_the_program(name):
+    conv = convolution((1, 8, 8, 4), (3, 3, 4, 4), dtype="float32")
+    operands = arguments(name, *arrays((1, 8, 8, 4), (3, 3, 4, 4), conv))
+
+    def program(size):
+        batch = [jnp.stack([array] * size) for array in operands]
+        return jax.jit(jax.vmap(partial(getattr(algorithms, name), conv=conv))).lower(*batch).as_text()
+
+    assert program(64).count("\n") == program(4).count("\n")
+
+
+@pytest.mark.parametrize("name", MAPS)
+@over([row for row in CONVOLUTIONS if row[0] in ((2, 7, 9, 6), (1, 8, 8, 3), (7, 9, 11, 3), (2, 6, 5, 4))])
+def test_other_platforms_are_native(x, w, options, name):
+    """Off the CPU each map is one convolution, whatever the choice takes on it."""
+    conv = convolution(x, w, dtype="float32", **options)
+    operands = arguments(name, *arrays(x, w, conv))
+    program = jax.jit(lambda a, b: getattr(algorithms, name)(a, b, conv))
+    for platform in ("cuda", "rocm", "tpu"):
+        text = jax.export.export(program, platforms=[platform])(*operands).mlir_module()
+        assert text.count("stablehlo.convolution") == 1, platform
+
+
+def test_the_choice_goes_by_what_is_computed():
+    """Classes of windows, on shapes that no table lists."""
+    module = lambda algorithm: getattr(algorithm, "func", algorithm).__module__.rpartition(".")[-1]
+
+    def chosen(name, x, w, **options):
+        conv = convolution(x, w, dtype="float32", **options)
+        shapes = arguments(name, x, w, (x[0], *conv.window.output, w[-1]))
+        return module(getattr(choice, name)(*shapes, conv))
+
+    for name in MAPS:
+        assert chosen(name, (3, 17, 17, 40), (1, 1, 40, 24), strides=2) == "matmul"
+        assert chosen(name, (2, 30, 30, 3), (6, 6, 3, 20), strides=6, padding="VALID") == "matmul"
+        assert chosen(name, (2, 30, 30, 24), (5, 5, 1, 24), groups=24) == "depthwise"
+        assert chosen(name, (2, 30, 30, 24), (3, 3, 6, 32), groups=4) == "grouped"
+    assert chosen("forward", (2, 30, 30, 24), (3, 3, 24, 32)) == "native"
+    assert chosen("input_gradient", (2, 30, 30, 24), (3, 3, 24, 32), strides=2) == "phases"
+    assert chosen("kernel_gradient", (64, 30, 30, 24), (3, 3, 24, 32)) == "columns"
+    assert chosen("kernel_gradient", (1, 9, 9, 24), (3, 3, 24, 32)) == "native"
 
 
 POOLS = [case for case in [*MAX_POOL, *AVG_POOL] if case.options.get("ties", "first") == "first"]

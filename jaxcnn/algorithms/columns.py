@@ -1,6 +1,6 @@
-"""The kernel gradient as one matrix product per few examples: columns (im2col) transposed, times dz.
+"""Columns (im2col): every window of x̃ as a row of one matrix, taps and channels along it.
 
-The columns of a whole batch fall out of the cache; those of a few examples stay in it.
+The columns of a whole batch fall out of the cache, and fresh memory is slow; those of a few examples stay in it.
 """
 
 import math
@@ -9,30 +9,37 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxcnn.algorithms.chunks import sum_chunks
 from jaxcnn.taps import read_taps
 from jaxcnn.window import Convolution
 
 CHUNK = 4e6  # bytes of columns made at a time
 
 
-def size(examples: int, channels: int, conv: Convolution) -> int:
-    """Bytes of the columns of so many examples."""
-    return examples * math.prod(conv.window.output) * conv.window.taps * channels * conv.accumulate.itemsize
+def size(x: tuple[int, ...], conv: Convolution) -> int:
+    """Bytes of the columns of an array of this shape."""
+    return x[0] * math.prod(conv.window.output) * conv.window.taps * x[-1] * conv.accumulate.itemsize
+
+
+def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
+    """z = columns(x) · w, of all examples at once: for small images with many channels."""
+    w = w.astype(conv.accumulate).reshape(-1, w.shape[-1])
+    return lax.dot_general(_columns(x, conv), w, (((x.ndim - 1,), (0,)), ((), ())), conv.precision)
 
 
 def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
-    """dw = Σ over chunks of colsᵀ · dz; what does not fill a chunk goes first."""
-    n, c, k, window = x.shape[0], x.shape[-1], dz.shape[-1], conv.window
-    step = min(n, max(1, int(CHUNK // size(1, c, conv))))
-    rest = n % step or step
+    """dw = Σ over chunks of columns(x)ᵀ · dz."""
+    summed = tuple(range(conv.window.dims + 1))
 
-    def product(start, examples):
-        cells, dz_chunk = (lax.dynamic_slice_in_dim(a, start, examples).astype(conv.accumulate) for a in (x, dz))
-        read = read_taps(cells, window, 0)
-        cols = jnp.concatenate([read(tap) for tap in range(window.taps)], -1)
-        contract = tuple(range(window.dims + 1))
-        return lax.dot_general(cols, dz_chunk, ((contract, contract), ((), ())), conv.precision)
+    def product(x, dz):
+        dz = dz.astype(conv.accumulate)
+        return lax.dot_general(_columns(x, conv), dz, ((summed, summed), ((), ())), conv.precision)
 
-    add = lambda i, dw: dw + product(rest + i * step, step)
-    dw = lax.fori_loop(0, (n - rest) // step, add, product(0, rest))
-    return dw.reshape(*window.size, c, k)
+    step = max(1, int(CHUNK // size((1, x.shape[-1]), conv)))
+    return sum_chunks(product, x, dz, step).reshape(*conv.window.size, x.shape[-1], dz.shape[-1])
+
+
+def _columns(x, conv):
+    """(n, *output, taps · c)."""
+    read = read_taps(x.astype(conv.accumulate), conv.window, 0)
+    return jnp.concatenate([read(tap) for tap in range(conv.window.taps)], -1)

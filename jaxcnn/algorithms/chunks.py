@@ -1,0 +1,22 @@
+"""A batch in chunks of a few examples: what is made of one stays in the cache until it is used."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+
+def sum_chunks(term: Callable, x: jax.Array, dz: jax.Array, step: int) -> jax.Array:
+    """Σ over chunks of `step` examples of term(x, dz); what does not fill a chunk goes first.
+
+    A batch of unknown size goes one by one.
+    """
+    n = x.shape[0]
+    step = min(n, step) if isinstance(n, int) else 1
+    rest = n % step or step if isinstance(n, int) else 1
+
+    def chunk(start, examples):
+        return term(*(lax.dynamic_slice_in_dim(a, start, examples) for a in (x, dz)))
+
+    return lax.fori_loop(0, (n - rest) // step, lambda i, total: total + chunk(rest + i * step, step), chunk(0, rest))

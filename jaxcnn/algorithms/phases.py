@@ -1,0 +1,107 @@
+"""The input gradient of a strided convolution: a dense convolution of dz for every phase of the stride.
+
+Write the cell as a + lo = s·m + r. Phase r sees the taps with d·i ≡ r (mod s): with g = gcd(s, d) these are
+i = i₀ + t·s/g, and d·i = r + s·(j₀ + t·d/g). So
+
+    dx̃[s·m + r] = Σ_t dz[m − j₀ − t·d/g] · w[i₀ + t·s/g]ᵀ
+
+is a convolution with stride 1 and dilation d/g. Neighbouring phases of one form share one, with more channels.
+"""
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxcnn.taps import interleave
+from jaxcnn.window import Convolution, Window
+
+
+class Run(NamedTuple):
+    """Neighbouring phases along one dimension: `count` of them from `first` on, each seeing `taps` taps.
+
+    Those of phase first + ρ are `tap` + ρ + t·`step`, at m − `shift` − t·`dilation`.
+    """
+
+    first: int
+    count: int
+    taps: int
+    tap: int
+    step: int
+    shift: int
+    dilation: int
+
+
+def runs(size: int, stride: int, dilation: int) -> list[Run]:
+    g = math.gcd(stride, dilation)
+    found: list[Run] = []
+    for r in range(stride):
+        seen = [i for i in range(min(size, stride // g)) if dilation * i % stride == r]
+        tap = seen[0] if seen else 0
+        taps = len(range(tap, size, stride // g)) if seen else 0
+        run = Run(r, 1, taps, tap, stride // g, dilation * tap // stride, dilation // g)
+        last = found[-1] if found else None
+        if last and (last.taps, last.tap + last.count * (taps > 0), last.shift) == (taps, tap, run.shift):
+            found[-1] = last._replace(count=last.count + 1)
+        else:
+            found.append(run)
+    return found
+
+
+def convolutions(conv: Convolution) -> int:
+    """How many dense convolutions it takes."""
+    return math.prod(len(runs(*dim)) for dim in zip(conv.window.size, conv.window.strides, conv.window.dilation))
+
+
+def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution, forward: Callable) -> jax.Array:
+    """dx by `forward`, which computes the dense convolutions of one group."""
+    window = conv.window
+    n, c = dz.shape[0], w.shape[-2]
+    lows = [lo // s for s, (lo, _) in zip(window.strides, window.pads)]
+    blocks = [-(-(lo + a) // s) - m for a, s, (lo, _), m in zip(window.input, window.strides, window.pads, lows)]
+
+    def phase(combination):
+        counts = [run.count for run in combination]
+        if any(run.taps == 0 for run in combination):
+            return jnp.zeros((n, *interleave(zip(blocks, counts)), c), conv.accumulate)
+        pads = []
+        for run, o, m, blocks_ in zip(combination, window.output, lows, blocks):
+            reach = (run.taps - 1) * run.dilation
+            low = run.shift + reach - m
+            pads.append((low, blocks_ + reach - o - low))
+        size, dilation = ([getattr(run, name) for run in combination] for name in ("taps", "dilation"))
+        dense = Window(window.output, tuple(size), (1,) * window.dims, tuple(pads), tuple(dilation))
+        part = forward(dz, _kernel(w, combination), conv._replace(window=dense))
+        split = part.reshape(n, *blocks, *counts, c)
+        return split.transpose(0, *interleave((1 + i, 1 + i + window.dims) for i in range(window.dims)), split.ndim - 1)
+
+    def assemble(combination, rest):
+        if not rest:
+            return phase(combination)
+        parts = [assemble([*combination, run], rest[1:]) for run in rest[0]]
+        return jnp.concatenate(parts, 2 + 2 * len(combination)) if len(parts) > 1 else parts[0]
+
+    dx = assemble([], [runs(*dim) for dim in zip(window.size, window.strides, window.dilation)])
+    dx = dx.reshape(n, *(m * s for m, s in zip(blocks, window.strides)), c)
+    starts = [lo - m * s for (lo, _), m, s in zip(window.pads, lows, window.strides)]
+    stops = [start + a for start, a in zip(starts, window.input)]
+    return lax.slice(dx, (0, *starts, 0), (n, *stops, c))
+
+
+def _kernel(w, combination):
+    """(*window, c, k) -> (*taps, k, counts · c): the taps of these phases, flipped, for a convolution of dz."""
+    for dim, run in enumerate(combination):
+        axis = 2 * dim
+        length = (run.taps - 1) * run.step + run.count
+        w = lax.slice_in_dim(w, run.tap, run.tap + length, axis=axis)
+        pads = [(0, run.taps * run.step - length if i == axis else 0, 0) for i in range(w.ndim)]
+        w = lax.pad(w, jnp.zeros((), w.dtype), pads)
+        w = w.reshape(*w.shape[:axis], run.taps, run.step, *w.shape[axis + 1 :])
+        w = jnp.flip(lax.slice_in_dim(w, 0, run.count, axis=axis + 1), axis)
+    dims = len(combination)
+    w = w.transpose(*range(0, 2 * dims, 2), w.ndim - 1, *range(1, 2 * dims, 2), w.ndim - 2)
+    return w.reshape(*(run.taps for run in combination), w.shape[dims], -1)
