@@ -1,95 +1,156 @@
-"""Times whole training steps, hand rules beside autodiff: `python benchmarks/train.py [--json FILE]`.
+"""Times whole training steps by hand, by autodiff, in Flax and in PyTorch: `python benchmarks/train.py`.
 
-Both programs are timed in blocks that alternate in one process, so that what disturbs one disturbs the other; a ratio
-below 1 means that the hand rules are faster.
+A step of Adam is one compiled program, which takes over the buffers of its state. All programs take turns in one
+process, so that what disturbs one disturbs all. A ratio is the time by hand over that of a peer: below 1 the hand rules
+are faster. Flax and PyTorch count where they are installed; PyTorch runs channels first and channels last, and the
+better counts.
 """
 
-import argparse
-import importlib.util
-import json
-import platform
 import time
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax import lax
+from measure import Effort, Roof, installed, interleave, summary
+from networks import NETWORKS, Training
+from report import Table, parser, run
 
 import jaxcnn
 
-BLOCKS, STEPS = 15, 5
+RATE, STEPS = 1e-4, 5
+HEADER = ("training step", "ms", "quartiles", "/ autodiff", "/ Flax", "/ PyTorch", "in a scan", "memory", "compile")
+LEGEND = (
+    "Median of a step by hand in ms, and what it is over a step of each peer. In a scan: a step by hand, of"
+    f" {STEPS} in one",
+    "`lax.scan`, over the step alone. Temporary memory of the compiled step (MB), and what compiling it took (s), in",
+    "brackets over autodiff's.",
+)
 
 
-def example(name):
-    """A module of the examples folder."""
-    path = Path(__file__).parent.parent / "examples" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+class Step:
+    """A compiled step, or several in one scan, and its state. A call returns the loss before (the first of) them."""
+
+    def __init__(self, loss: Callable, params: Any, data: tuple[np.ndarray, np.ndarray], steps: int = 1):
+        optimizer = optax.adam(RATE)
+
+        def step(state, *data):
+            params, moments = state
+            value, gradients = jax.value_and_grad(loss)(params, *data)
+            updates, moments = optimizer.update(gradients, moments)
+            return (optax.apply_updates(params, updates), moments), value
+
+        def scan(state, *data):
+            state, values = lax.scan(lambda state, _: step(state, *data), state, length=steps)
+            return state, values[0]
+
+        params = jax.tree.map(jnp.array, params)
+        self.parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
+        self.state, self.data = (params, optimizer.init(params)), [jnp.asarray(array) for array in data]
+        start = time.perf_counter()
+        program = jax.jit(step if steps == 1 else scan, donate_argnums=0)
+        self.program = program.lower(self.state, *self.data).compile()
+        self.seconds = time.perf_counter() - start
+        self.temporary_bytes = self.program.memory_analysis().temp_size_in_bytes
+
+    def __call__(self) -> jax.Array:
+        self.state, value = jax.block_until_ready(self.program(self.state, *self.data))
+        return value
 
 
-def digits_step(ops, batch):
-    """One Adam step of the digits CNN on 28x28 images: the compiled step, its state, its batch."""
-    network, optimizer, key = example("train_digits"), optax.adam(1e-3), jax.random.key(0)
-    params = network.init(key, 28, 28)
-    data = jax.random.normal(key, (batch, 28, 28, 1)), jnp.arange(batch) % 10
+def build(workload: Training) -> dict[str, Callable[[], Any]]:
+    """The programs, all with equal parameters and on equal data."""
+    start, data = workload.init(), workload.data()
 
-    def step(state, x, y):
-        params, moments = state
-        loss, gradients = jax.value_and_grad(network.mean_loss)(params, x, y, ops)
-        updates, moments = optimizer.update(gradients, moments)
-        return (optax.apply_updates(params, updates), moments), loss
+    def ours(ops):
+        cross_entropy = ops.softmax_cross_entropy_with_integer_labels
+        return lambda params, x, labels: cross_entropy(workload.apply(params, x, ops), labels).mean()
 
-    state = (params, optimizer.init(params))
-    return jax.jit(step, donate_argnums=0).lower(state, *data).compile(), state, data
+    programs: dict[str, Any] = {
+        "hand": Step(ours(jaxcnn), start, data),
+        "autodiff": Step(ours(jaxcnn.reference), start, data),
+        "scan": Step(ours(jaxcnn), start, data, STEPS),
+    }
+    if installed("flax"):
+        from flax_networks import FlaxNetwork
+
+        model = FlaxNetwork(workload.network, start)
+        cross_entropy = optax.softmax_cross_entropy_with_integer_labels
+        loss = lambda params, x, labels: cross_entropy(model.apply(params, x), labels).mean()
+        programs["Flax"] = Step(loss, model.init(jax.random.key(0), data[0][:1]), data)
+    if installed("torch"):
+        from torch_networks import MEMORY_FORMATS, TorchStep
+
+        for name in MEMORY_FORMATS:
+            programs[name] = TorchStep(workload.network, start, data, RATE, name)
+    _check(workload, programs)
+    return programs
 
 
-WORKLOADS = {f"digits CNN, batch {batch}": (digits_step, batch) for batch in (32, 128)}
+def _check(workload: Training, programs: dict[str, Any]) -> None:
+    """That all are one network: as many parameters, and equal losses, also after a step."""
+    sizes = {name: program.parameters for name, program in programs.items()}
+    losses = {name: [float(program()), float(program())] for name, program in programs.items() if name != "scan"}
+    if len(set(sizes.values())) > 1 or not all(np.allclose(loss, losses["hand"], 1e-3) for loss in losses.values()):
+        raise SystemExit(f"{workload.name}: unequal networks, parameters {sizes}, losses {losses}")
 
 
-def measure(build, batch):
-    """Milliseconds of a step by hand and by autodiff (a median of blocks), and the temporary memory of both."""
-    programs = [build(ops, batch) for ops in (jaxcnn, jaxcnn.reference)]
-    states = [state for _, state, _ in programs]
-    times = np.empty((1 + BLOCKS, 2))
-    for block in times:
-        for i, (program, _, data) in enumerate(programs):
-            start = time.perf_counter()
-            for _ in range(STEPS):
-                states[i], _ = program(states[i], *data)
-            jax.block_until_ready(states[i])
-            block[i] = 1e3 * (time.perf_counter() - start) / STEPS
-    hand, autodiff = np.median(times[1:], 0)
-    ratios = times[1:, 0] / times[1:, 1]
-    memory = [program.memory_analysis().temp_size_in_bytes for program, _, _ in programs]
+def measure(workload: Training, effort: Effort) -> dict[str, Any]:
+    Roof()  # so that the first compilation of the process is not one that counts
+    programs = build(workload)
+    times = interleave(programs, effort._replace(most=STEPS * effort.most))
+    times["scan"] /= STEPS
+    hand = times["hand"]
+    peers = {peer: times[peer] for peer in ("autodiff", "Flax") if peer in times}
+    formats = [times[name] for name in ("channels first", "channels last") if name in times]
+    if formats:
+        peers["PyTorch"] = min(formats, key=np.nanmedian)
     return {
-        "hand ms": hand,
-        "autodiff ms": autodiff,
-        "ratio": np.median(ratios),
-        "quartiles": np.quantile(ratios, [0.25, 0.75]).tolist(),
-        "memory ratio": memory[0] / memory[1],
+        "seconds": {name: summary(samples) for name, samples in times.items()},
+        "ratios": {peer: summary(hand / samples) for peer, samples in peers.items()},
+        "scan": summary(times["scan"] / hand),
+        "temporary bytes": {name: programs[name].temporary_bytes for name in ("hand", "autodiff")},
+        "compile seconds": {name: programs[name].seconds for name in ("hand", "autodiff")},
+        "parameters": programs["hand"].parameters,
     }
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
-    options = parser.parse_args()
-    machine = {"jax": jax.__version__, "python": platform.python_version(), "backend": jax.default_backend()}
-    print(", ".join(f"{name} {value}" for name, value in machine.items()), end="\n\n")
-    print("| training step | hand, ms | autodiff, ms | ratio | quartiles | temporary memory, ratio |")
-    print("|---|---|---|---|---|---|")
-    results = {}
-    for name, workload in WORKLOADS.items():
-        r = results[name] = measure(*workload)
-        low, high = r["quartiles"]
-        times = f"{r['hand ms']:.1f} | {r['autodiff ms']:.1f} | {r['ratio']:.2f} | {low:.2f} – {high:.2f}"
-        print(f"| {name} | {times} | {r['memory ratio']:.2f} |", flush=True)
-    if options.json:
-        options.json.write_text(json.dumps({"machine": machine, "results": results}, indent=2) + "\n")
+def cells(result: dict[str, Any]) -> list[str]:
+    median, low, high = (1e3 * seconds for seconds in result["seconds"]["hand"])
+    found = ratios(result)
+    memory, compile = (
+        (of["hand"], of["hand"] / of["autodiff"]) for of in (result["temporary bytes"], result["compile seconds"])
+    )
+    return [
+        f"{median:.3g}",
+        f"{low:.3g} – {high:.3g}",
+        *(f"{found[peer]:.2f}" if peer in found else "" for peer in ("autodiff", "Flax", "PyTorch")),
+        f"{result['scan'][0]:.2f}",
+        f"{memory[0] / 1e6:.1f} ({memory[1]:.2f})",
+        f"{compile[0]:.2f} ({compile[1]:.2f})",
+    ]
+
+
+def ratios(result: dict[str, Any]) -> dict[str, float]:
+    return {peer: median for peer, (median, *_) in result["ratios"].items()}
+
+
+def misses(result: dict[str, Any]) -> Iterator[str]:
+    """What is slower or larger than it should be."""
+    found, targets = ratios(result), {"autodiff": 1.05, "Flax": 1.0, "PyTorch": 1.5}
+    for peer, target in targets.items():
+        if found.get(peer, 0) > target:
+            yield f"{found[peer]:.2f} times {peer}'s time, wanted {target}"
+    if result["scan"][0] > 1.05:
+        yield f"{result['scan'][0]:.2f} times the time of the single step in a scan"
+    hand, autodiff = result["temporary bytes"].values()
+    if hand > autodiff:
+        yield f"{hand / autodiff:.2f} times the temporary memory of autodiff"
 
 
 if __name__ == "__main__":
-    main()
+    table = Table(HEADER, LEGEND, measure, cells, ratios, misses, {"Flax": 0.5, "PyTorch": 1.0})
+    run(table, NETWORKS, parser(__doc__).parse_args())
