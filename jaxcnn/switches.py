@@ -20,6 +20,7 @@ from jaxcnn.window import Window
 
 Ties = Literal["first", "all", "even"]
 Switches = tuple[jax.Array, ...]
+PADDED = 16e6  # bytes of an input that is padded as a whole
 
 
 def find_maximum(x: jax.Array, window: Window, ties: Ties) -> tuple[jax.Array, Switches]:
@@ -81,17 +82,35 @@ def _find_first(x, window, lowest):
 
 def _pass(x, number, below, window, lowest):
     """The maximum, and the number of its first tap: `below` for each tap of this pass, plus the number that x has."""
-    shape = (x.shape[0], *window.output, x.shape[-1])
-    read, read_number = read_taps(x, window, lowest), read_taps(number, window, 0)
-    y = repeat(window.taps, lambda tap, y: jnp.maximum(y, read(tap)), jnp.full(shape, lowest, x.dtype))
+    shape = (*window.output, x.shape[-1])
 
-    def earlier(i, first):
-        tap = window.taps - 1 - i
-        here = jnp.asarray(tap * below, number.dtype)
-        here = here + read_number(tap) if below > 1 else here
-        return jnp.where((read(tap) == y) | jnp.isnan(read(tap)), here, first)
+    def highest(x):
+        read = read_taps(x, window, lowest)
+        start = jnp.full((x.shape[0], *shape), lowest, x.dtype)
+        return repeat(window.taps, lambda tap, y: jnp.maximum(y, read(tap)), start)
 
-    return y, repeat(window.taps, earlier, jnp.zeros(shape, number.dtype))
+    def first(x, y, number):
+        read, read_number = read_taps(x, window, lowest), read_taps(number, window, 0)
+
+        def earlier(i, found):
+            tap = window.taps - 1 - i
+            here = jnp.asarray(tap * below, number.dtype)
+            here = here + read_number(tap) if below > 1 else here
+            return jnp.where((read(tap) == y) | jnp.isnan(read(tap)), here, found)
+
+        return repeat(window.taps, earlier, jnp.zeros(y.shape, number.dtype))
+
+    y = _by_example(highest, window, x)
+    return y, _by_example(first, window, x, y, number)
+
+
+def _by_example(find, window, *arrays):
+    """find(*arrays), on a CPU for each example of a large batch that is padded: a large x̃ costs more than the rest."""
+    x = arrays[0]
+    if not isinstance(x.shape[0], int) or x.size * x.dtype.itemsize < PADDED or not any(map(any, window.pads)):
+        return find(*arrays)
+    one_by_one = lambda *arrays: lax.map(lambda of_one: find(*(array[None] for array in of_one))[0], arrays)
+    return lax.platform_dependent(*arrays, cpu=one_by_one, default=find)
 
 
 def _find_all(x, window, lowest):

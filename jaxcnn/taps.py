@@ -7,6 +7,7 @@ memory; many run as a loop of the program, so that the program does not grow wit
 import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -34,14 +35,26 @@ def passes(window: Window) -> list[Window]:
     return [window] if window.taps <= FUSE else window.separate()
 
 
+def whole_strides(window: Window) -> list[int]:
+    """How many strides of cells the windows reach over."""
+    return [o + (e - 1) // s for o, e, s in zip(window.output, window.extent, window.strides)]
+
+
+def padded(x: jax.Array, window: Window) -> tuple[jax.Array, Window]:
+    """x̃ in memory, and its window without pads: else XLA pads anew for every tap that it reads."""
+    size = tuple(m * s for m, s in zip(whole_strides(window), window.strides))
+    x = _pad(x, [(lo, m - a - lo) for a, m, (lo, _) in zip(window.input, size, window.pads)], 0)
+    return lax.optimization_barrier(x), replace(window, input=size, pads=((0, 0),) * window.dims)
+
+
 def read_taps(x: jax.Array, window: Window, fill: Any) -> Callable[[Any], jax.Array]:
     """x (n, *spatial, c) as a function of the tap: (n, *output, c), its cell for every output; padding is `fill`."""
     n, c, output, strides = x.shape[0], x.shape[-1], window.output, window.strides
     if 0 in output:
         return lambda tap: jnp.zeros((n, *output, c), x.dtype)
-    blocks = [o + (e - 1) // s for o, e, s in zip(output, window.extent, strides)]
+    blocks = whole_strides(window)
     pads = [(lo, m * s - a - lo) for a, m, s, (lo, _) in zip(window.input, blocks, strides, window.pads)]
-    x = lax.optimization_barrier(_pad(x, pads, fill)) if any(map(any, pads)) else x
+    x = _pad(x, pads, fill)
 
     def read(tap):
         offset = [d * i for d, i in zip(window.dilation, _unravel(tap, window.size))]
@@ -50,7 +63,9 @@ def read_taps(x: jax.Array, window: Window, fill: Any) -> Callable[[Any], jax.Ar
             return lax.slice(x, (0, *offset, 0), (n, *stop, c), (1, *strides, 1))
         split = x.reshape(n, *interleave(zip(blocks, strides)), c)
         start = interleave((a // s, a % s) for a, s in zip(offset, strides))
-        return lax.dynamic_slice(split, (0, *start, 0), (n, *interleave((o, 1) for o in output), c)).reshape(n, *output, c)
+        return lax.dynamic_slice(split, (0, *start, 0), (n, *interleave((o, 1) for o in output), c)).reshape(
+            n, *output, c
+        )
 
     return read
 
@@ -60,7 +75,7 @@ def write_taps(cells: jax.Array, window: Window) -> jax.Array:
     n, c, output, strides = cells.shape[0], cells.shape[-2], window.output, window.strides
     if 0 in output:
         return jnp.zeros((n, *window.input, c), cells.dtype)
-    blocks = [o + (e - 1) // s for o, e, s in zip(output, window.extent, strides)]
+    blocks = whole_strides(window)
 
     def add(tap, x):
         offset = [d * i for d, i in zip(window.dilation, _unravel(tap, window.size))]
@@ -110,7 +125,9 @@ def _taps_of_shift(j: Sequence[Any], window: Window) -> jax.Array:
     """The tap with d·i = s·j + r for every residue r, of shape (1, 1, s, …, 1, s, 1); or their number."""
     taps, exists = 0, True
     for dim, (k, s, d) in enumerate(zip(window.size, window.strides, window.dilation)):
-        residue = np.arange(s).reshape([1, *interleave((1, s if dim == other else 1) for other in range(window.dims)), 1])
+        residue = np.arange(s).reshape(
+            [1, *interleave((1, s if dim == other else 1) for other in range(window.dims)), 1]
+        )
         offset = s * j[dim] + residue
         exists = exists & (offset % d == 0) & (offset < k * d)
         taps = taps * k + offset // d

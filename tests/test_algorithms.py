@@ -11,7 +11,7 @@ from cases import AVG_POOL, CONV, MAX_POOL
 from compare import assert_close, assert_rule
 
 from jaxcnn import algorithms, taps
-from jaxcnn.algorithms import chunks, choice, columns, depthwise, grouped, matmul, native, phases
+from jaxcnn.algorithms import blocks, choice, chunks, columns, depthwise, grouped, matmul, native, phases, planes
 from jaxcnn.window import Convolution, Window
 
 MAPS = ("forward", "input_gradient", "kernel_gradient")
@@ -48,6 +48,11 @@ CONVOLUTIONS = [
     ((3, 40, 2), (11, 1, 4), {"groups": 2, "strides": 3}),
     ((3, 7, 5, 12), (3, 3, 2, 18), {"groups": 6, "strides": (1, 2)}),
     ((2, 13, 9, 2), (3, 5, 2, 3), {"strides": (4, 6), "dilation": (2, 3)}),
+    (
+        (2, 5, 6, 7, 2),
+        (3, 2, 2, 2, 3),
+        {"strides": (2, 1, 2), "dilation": (2, 3, 1), "padding": ((3, 1), (-1, 2), (0, 4))},
+    ),
     ((2, 31, 2), (16, 2, 3), {"strides": 5, "padding": ((3, 8),)}),
     ((2, 9, 8, 2), (3, 2, 2, 3), {"strides": (5, 4), "dilation": (2, 3), "padding": ((-1, 3), (2, -2))}),
 ]
@@ -75,6 +80,20 @@ def test_phases(x, w, options, x64):
 )
 def test_phases_of_one_form_share_a_convolution(window, count):
     assert len(phases.runs(*window)) == count
+
+
+@pytest.mark.parametrize("name", MAPS)
+@over([row for row in DENSE if blocks.fits(convolution(*row[:2], **row[2]))])
+def test_blocks(x, w, options, name, x64):
+    algorithm = partial(getattr(blocks, name), dense=getattr(native, name))
+    assert_native(algorithm, name, x, w, convolution(x, w, **options))
+
+
+@pytest.mark.parametrize("name", ["forward", "kernel_gradient"])
+@over([row for row in DENSE if len(row[0]) == 5])
+def test_planes(x, w, options, name, x64):
+    algorithm = partial(getattr(planes, name), dense=getattr(native, name))
+    assert_native(algorithm, name, x, w, convolution(x, w, **options))
 
 
 @pytest.mark.parametrize("name", MAPS)

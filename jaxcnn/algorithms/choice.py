@@ -1,38 +1,47 @@
-"""Which algorithm computes which map on a CPU: decided by window and shapes, while tracing."""
+"""Which algorithm computes which map on a CPU: decided by window and shapes, while tracing.
 
-import math
+The numbers are milliseconds on 2 cores in float32, JAX 0.10.2 (0.12), of rows of `benchmarks/ops.py` or, where an
+algorithm lost, of the same row computed by it.
+"""
+
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import jax
-
-from jaxcnn.algorithms import columns, depthwise, grouped, matmul, native, phases
-from jaxcnn.taps import UNROLL
+from jaxcnn.algorithms import blocks, columns, depthwise, grouped, matmul, native, phases, planes
+from jaxcnn.algorithms.native import Algorithm
 from jaxcnn.window import Convolution
 
-Algorithm = Callable[[jax.Array, jax.Array, Convolution], jax.Array]
 Shape = tuple[Any, ...]
+NARROW = 8  # channels; fewer leave a convolution with stride 1 too little to multiply
+MANY = 128  # taps; of more, the program that cuts them out grows too long
+FEW = 16  # convolutions that a program may become
 
 
 def forward(x: Shape, w: Shape, conv: Convolution) -> Algorithm:
     if matmul.fits(conv):
         return matmul.forward
-    if conv.groups == x[-1] > 1:
+    if conv.groups == x[-1] > 1:  # MobileNet 3×3: 2.4, by autodiff 145
         return depthwise.forward
-    if conv.groups > 1:
+    if conv.groups > 1:  # ResNeXt, 32 groups: 8.5 (9.3), native 64 (27)
         return partial(grouped.forward, dense=_run(forward))
+    if blocks.fits(conv) and x[-1] <= NARROW and conv.window.dims == 3:
+        return partial(blocks.forward, dense=_run(forward))
+    if planes.fits(conv):  # C3D: 47, native 61
+        return partial(planes.forward, dense=_run(forward))
     return native.forward
 
 
 def input_gradient(dz: Shape, w: Shape, conv: Convolution) -> Algorithm:
-    if matmul.fits(conv):
+    if matmul.fits(conv):  # ViT 16×16: 15, by autodiff 526
         return matmul.input_gradient
     if conv.groups > 1 and w[-2] == 1:
         return depthwise.input_gradient
     if conv.groups > 1:
         return partial(grouped.input_gradient, dense=_run(input_gradient))
-    if phases.convolutions(conv) <= 16:
+    if blocks.fits(conv) and w[-2] <= NARROW:  # ResNet 7×7/2: 53, phases 92; voxel decoder: 118, phases 621
+        return partial(blocks.input_gradient, dense=_run(input_gradient))
+    if phases.convolutions(conv) <= FEW:  # at stride 1 the convolution with the flipped kernel
         return partial(phases.input_gradient, forward=_run(forward))
     return native.input_gradient
 
@@ -40,11 +49,16 @@ def input_gradient(dz: Shape, w: Shape, conv: Convolution) -> Algorithm:
 def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
     if matmul.fits(conv):
         return matmul.kernel_gradient
-    if conv.groups == x[-1] > 1:
+    if conv.groups == x[-1] > 1:  # MobileNet 3×3: 4.8, as one sum for each tap 63 (63)
         return depthwise.kernel_gradient
-    if conv.groups > 1:
+    if conv.groups > 1:  # ResNeXt, 32 groups: 10, by autodiff 5000
         return partial(grouped.kernel_gradient, dense=_run(kernel_gradient))
-    if 1 < conv.window.taps <= UNROLL and (x[-1] == 1 or columns.size(x, conv) > 8e6):
+    if blocks.fits(conv) and x[-1] <= NARROW and conv.window.dims == 3:  # voxel decoder: 34, columns 52
+        return partial(blocks.kernel_gradient, dense=_run(kernel_gradient))
+    if planes.fits(conv):  # C3D: 51, columns 116
+        return partial(planes.kernel_gradient, dense=_run(kernel_gradient))
+    large = not isinstance(x[0], int) or columns.size(x, conv) > 8e6
+    if 1 < conv.window.taps <= MANY and (x[-1] == 1 or large):  # ResNet 3×3, 64 channels: 51 (69), native 204 (112)
         return columns.kernel_gradient
     return native.kernel_gradient
 

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn.algorithms.chunks import sum_chunks
-from jaxcnn.taps import read_taps
+from jaxcnn.taps import padded, read_taps
 from jaxcnn.window import Convolution
 
 CHUNK = 4e6  # bytes of columns made at a time
+NARROW, FEW = 8, 16  # channels, taps; with no more channels and more taps the columns are made transposed
 
 
 def size(x: tuple[int, ...], conv: Convolution) -> int:
@@ -29,14 +30,22 @@ def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
 
 def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
     """dw = Σ over chunks of columns(x)ᵀ · dz."""
-    summed = tuple(range(conv.window.dims + 1))
+    narrow, k = x.shape[-1] <= NARROW and conv.window.taps > FEW, dz.shape[-1]
 
     def product(x, dz):
-        dz = dz.astype(conv.accumulate)
-        return lax.dot_general(_columns(x, conv), dz, ((summed, summed), ((), ())), conv.precision)
+        dz = dz.astype(conv.accumulate).reshape(-1, k)
+        columns, along = (_rows(x, conv), 1) if narrow else (_columns(x, conv).reshape(len(dz), -1), 0)
+        return lax.dot_general(columns, dz, (((along,), (0,)), ((), ())), conv.precision)
 
     step = max(1, int(CHUNK // size((1, x.shape[-1]), conv)))
     return sum_chunks(product, x, dz, step).reshape(*conv.window.size, x.shape[-1], dz.shape[-1])
+
+
+def _rows(x, conv):
+    """columns(x)ᵀ (taps · c, n · outputs): of few channels, in long runs of cells."""
+    cells = jnp.moveaxis(x.astype(conv.accumulate), -1, 0)
+    read = read_taps(*padded(cells.reshape(-1, *conv.window.input, 1), conv.window), 0)
+    return jnp.stack([read(tap) for tap in range(conv.window.taps)]).reshape(conv.window.taps * x.shape[-1], -1)
 
 
 def _columns(x, conv):

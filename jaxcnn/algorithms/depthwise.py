@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn.algorithms.chunks import sum_chunks
-from jaxcnn.taps import read_taps, sum_taps
+from jaxcnn.taps import padded, read_taps, sum_taps
 from jaxcnn.window import Convolution, Window
 
 CHUNK = 1e6  # bytes of x and dz that the kernel gradient looks at in turn
@@ -26,15 +26,15 @@ def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
     window, k = conv.window, w.shape[-1]
     x, w = _repeat(x, k, conv), w.astype(conv.accumulate)
     if window.taps <= FUSED:
-        read, w = read_taps(x, window, 0), w.reshape(window.taps, *(1 for _ in x.shape[1:]), k)
+        read, w = read_taps(*padded(x, window), 0), w.reshape(window.taps, *(1 for _ in x.shape[1:]), k)
         return sum(read(tap) * w[tap] for tap in range(window.taps))
     read, positions, taps = _stretches(x, window)
     w = jnp.pad(w, [(0, 0)] * (w.ndim - 3) + [(0, -w.shape[-3] % taps), (0, 0), (0, 0)])
     w = w.reshape(positions, taps, *(1 for _ in x.shape[1:]), k)
 
     def add(position, z):
-        cells = read(position)
-        return z + lax.optimization_barrier(sum(cells(tap) * w[position, tap] for tap in range(taps)))
+        cells, weights = read(position), lax.optimization_barrier(w[position])
+        return z + lax.optimization_barrier(sum(cells(tap) * weights[tap] for tap in range(taps)))
 
     return lax.fori_loop(0, positions, add, jnp.zeros((x.shape[0], *window.output, k), conv.accumulate))
 

@@ -1,27 +1,26 @@
 """Groups too narrow for a matrix product, merged: neighbours become one dense group with a block-diagonal kernel."""
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 
+from jaxcnn.algorithms.native import Algorithm
 from jaxcnn.window import Convolution
 
 WIDTH = 16  # channels that a merged group has at least
 MOST = 16  # merged groups: each is a convolution of its own in the program
 
 
-def forward(x: jax.Array, w: jax.Array, conv: Convolution, dense: Callable) -> jax.Array:
+def forward(x: jax.Array, w: jax.Array, conv: Convolution, dense: Algorithm) -> jax.Array:
     parts = merged(w.shape[-2], conv)
     return _each(dense, _split(x, parts), _block_diagonal(w, parts, conv), conv)
 
 
-def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution, dense: Callable) -> jax.Array:
+def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution, dense: Algorithm) -> jax.Array:
     parts = merged(w.shape[-2], conv)
     return _each(dense, _split(dz, parts), _block_diagonal(w, parts, conv), conv)
 
 
-def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution, dense: Callable) -> jax.Array:
+def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution, dense: Algorithm) -> jax.Array:
     """The blocks on the diagonal; the others are gradients of zeros that no one asked for."""
     g, c, k = conv.groups, x.shape[-1] // conv.groups, dz.shape[-1] // conv.groups
     parts = merged(c, conv)

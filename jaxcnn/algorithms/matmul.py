@@ -53,7 +53,7 @@ def _from_columns(columns, conv):
     window, around, zero = conv.window, [(0, 0, 0)], jnp.zeros((), columns.dtype)
     x = columns.transpose(np.argsort(_columns_last(window.dims)))
     unseen = [(0, s - e, d - 1) for e, s, d in zip(window.extent, window.strides, window.dilation)]
-    x = lax.pad(x, zero, around + [*interleave(zip(around * window.dims, unseen))] + around)
+    x = lax.pad(x, zero, [*around, *interleave(zip(around * window.dims, unseen)), *around])
     x = x.reshape(len(x), *(o * s for o, s in zip(window.output, window.strides)), x.shape[-1])
     return lax.pad(x, zero, around + [(-lo, a + lo - o * s, 0) for a, o, s, lo in _strides(window)] + around)
 

@@ -4,11 +4,15 @@ Operands and results are always written channels-last (NHWC, HWIO), transposed e
 layouts that autodiff writes instead (CHWN, HWOI) fall off the fast path of the CPU backend inside a loop.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn.window import Convolution
+
+Algorithm = Callable[[jax.Array, jax.Array, Convolution], jax.Array]
 
 
 def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:

@@ -8,15 +8,14 @@ i = i₀ + t·s/g, and d·i = r + s·(j₀ + t·d/g). So
 is a convolution with stride 1 and dilation d/g. Neighbouring phases of one form share one, with more channels.
 """
 
-import itertools
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxcnn.algorithms.native import Algorithm
 from jaxcnn.taps import interleave
 from jaxcnn.window import Convolution, Window
 
@@ -57,7 +56,7 @@ def convolutions(conv: Convolution) -> int:
     return math.prod(len(runs(*dim)) for dim in zip(conv.window.size, conv.window.strides, conv.window.dilation))
 
 
-def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution, forward: Callable) -> jax.Array:
+def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution, forward: Algorithm) -> jax.Array:
     """dx by `forward`, which computes the dense convolutions of one group."""
     window = conv.window
     n, c = dz.shape[0], w.shape[-2]
