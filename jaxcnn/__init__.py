@@ -19,6 +19,9 @@ from jaxcnn import notebook as notebook
 from jaxcnn import reference as reference
 from jaxcnn.activation import relu as relu
 from jaxcnn.conv import conv as conv
+from jaxcnn.conv import depthwise_conv as depthwise_conv
+from jaxcnn.conv import separable_conv as separable_conv
+from jaxcnn.conv_transpose import conv_transpose as conv_transpose
 from jaxcnn.dense import dense as dense
 from jaxcnn.loss import softmax_cross_entropy as softmax_cross_entropy
 from jaxcnn.loss import softmax_cross_entropy_with_integer_labels as softmax_cross_entropy_with_integer_labels

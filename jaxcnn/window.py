@@ -129,16 +129,49 @@ class Window:
         With `ceil_mode` the high pad is made such that the stride leaves no cell out, less one window if the last would
         start beyond the input and its low pad (PyTorch's rule).
         """
-        input, dims = tuple(input), len(input)
-        size = to_ints(function, "window", size, dims, minimum=1)
-        strides = to_ints(function, "strides", strides, dims, minimum=1)
-        dilation = to_ints(function, "dilation", dilation, dims, minimum=1)
-        extent = cls(input, size, strides, ((0, 0),) * dims, dilation).extent
+        input = tuple(input)
+        size, strides, dilation, extent = _to_steps(function, len(input), size, strides, dilation)
         pads = _to_pads(function, padding, input, extent, strides)
+        check_crop(function, input, pads)
         if ceil_mode:
             if any(hi < 0 for _, hi in pads):
                 raise error(ValueError, function, "padding", "no crop of the end that ceil_mode lets overhang", padding)
             pads = tuple(map(_ceil_pads, input, extent, strides, pads))
+        return cls(input, size, strides, pads, dilation)
+
+    @classmethod
+    def of_transpose(
+        cls,
+        function: str,
+        output: Sequence[int],
+        size: Ints,
+        *,
+        strides: Ints,
+        padding: Padding,
+        output_padding: Ints,
+        dilation: Ints,
+    ) -> "Window":
+        """The window whose convolution a transposed one transposes: it leads from the result, n, to the argument, o.
+
+        input    n = (o − 1)·s + e − lo − hi + output_padding, for SAME n = o·s; of an empty axis at least 0
+        pads     (lo, (o − 1)·s + e − n − lo): the high pad ends where the last window does, whatever is left over
+        """
+        output = tuple(output)
+        size, strides, dilation, extent = _to_steps(function, len(output), size, strides, dilation)
+        more = to_ints(function, "output_padding", output_padding, len(output), minimum=0)
+        same = isinstance(padding, str) and padding.upper() in ("SAME", "SAME_LOWER")
+        if any(m >= (1 if same else max(s, d)) for m, s, d in zip(more, strides, dilation)):
+            expected = f"less than the larger of stride and dilation ({strides=}, {dilation=}), and 0 for padding SAME"
+            raise error(ValueError, function, "output_padding", expected, output_padding)
+        multiple = tuple(o * s for o, s in zip(output, strides))
+        pads = _to_pads(function, padding, multiple, extent, strides)
+        span = tuple((o - 1) * s + e for o, s, e in zip(output, strides, extent))
+        input = multiple if same else tuple(a + m - lo - hi for a, m, (lo, hi) in zip(span, more, pads))
+        for o, n, (lo, hi) in zip(output, input, pads):
+            if o and n < 0:
+                raise error(ValueError, function, "padding", f"to crop at most {n + lo + hi} cells", (lo, hi))
+        input = tuple(max(0, n) for n in input)
+        pads = tuple((lo, a - n - lo) for a, n, (lo, _) in zip(span, input, pads))
         return cls(input, size, strides, pads, dilation)
 
 
@@ -180,6 +213,14 @@ def check_crop(function: str, shape: Sequence[Any], pads: Pads) -> None:
             raise error(ValueError, function, "padding", f"to crop at most the {n} cells of an axis", (low, high))
 
 
+def _to_steps(function, dims, size, strides, dilation) -> tuple[tuple[int, ...], ...]:
+    """Size, strides, dilation and extent."""
+    size = to_ints(function, "window", size, dims, minimum=1)
+    strides = to_ints(function, "strides", strides, dims, minimum=1)
+    dilation = to_ints(function, "dilation", dilation, dims, minimum=1)
+    return size, strides, dilation, tuple((k - 1) * d + 1 for k, d in zip(size, dilation))
+
+
 def _to_pads(function, padding, input, extent, strides) -> Pads:
     if isinstance(padding, str):
         name = padding.upper()
@@ -191,9 +232,7 @@ def _to_pads(function, padding, input, extent, strides) -> Pads:
             return ((extent[0] - 1, 0),)
         expected = "VALID, SAME, SAME_LOWER, CAUSAL (one spatial dimension only), an int, ints or (low, high) pairs"
         raise error(ValueError, function, "padding", expected, f"{padding!r} for {len(input)} dimensions")
-    pads = to_pairs(function, padding, len(input))
-    check_crop(function, input, pads)
-    return pads
+    return to_pairs(function, padding, len(input))
 
 
 def _same_pads(n: int, e: int, s: int, *, lower: bool) -> tuple[int, int]:

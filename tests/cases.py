@@ -52,7 +52,17 @@ class Case:
 
     @property
     def is_linear(self) -> bool:
-        return self.op in ("conv", "dense", "avg_pool", "pad", "unfold", "fold")
+        """In each argument alone."""
+        return self.op in (*CONVOLUTIONS, "dense", "avg_pool", "pad", "unfold", "fold")
+
+    @property
+    def rule(self) -> str:
+        """The name of the op whose rule it has."""
+        return RULES.get(self.op, self.op)
+
+
+CONVOLUTIONS = ("conv", "conv_transpose", "depthwise_conv", "separable_conv")
+RULES = {"depthwise_conv": "conv"}  # a call of another op's rule
 
 
 def _conv(x, w, **options) -> list[Case]:
@@ -84,6 +94,71 @@ CONV = [
     Case("conv", ((1, 8, 8, 3), (4, 4, 3, 5)), {"strides": 4, "padding": "VALID"}),
     Case("conv", ((2, 0, 5, 2), (3, 3, 2, 3), (3,)), {}),
     Case("conv", ((1, 1, 1, 1), (3, 3, 1, 1)), {}),
+]
+
+CONV_TRANSPOSE = [
+    Case("conv_transpose", shapes, options)
+    for shapes, options in [
+        (((2, 5, 4, 3), (3, 3, 3, 4)), {}),
+        (((2, 5, 4, 4), (3, 2, 2, 6), (6,)), {"strides": (2, 3), "padding": 1, "output_padding": 1, "groups": 2}),
+        (((2, 4, 3, 3), (3, 2, 3, 4), (4,)), {"strides": 2, "padding": "valid"}),
+        (((2, 3, 4, 4), (2, 2, 4, 3)), {"strides": 2}),
+        (((3, 7, 4), (3, 4, 5)), {"padding": "causal", "dilation": 2, "strides": 2, "output_padding": 1}),
+        (((2, 5, 1), (5, 1, 3)), {"strides": 3, "padding": "SAME_LOWER"}),
+        (((2, 5, 2), (2, 2, 1), (1,)), {"strides": 5, "padding": "same_lower"}),
+        (((1, 4, 2, 3, 2), (2, 3, 2, 2, 3)), {"strides": (1, 2, 3), "padding": "same"}),
+        (((1, 4, 3, 2, 4), (2, 2, 3, 2, 2)), {"groups": 2, "padding": [1, 0, (1, 0)], "strides": [1, 2, 1]}),
+        (((2, 4, 3, 6), (3, 3, 2, 9)), {"groups": 3, "strides": (2, 3)}),
+        (((2, 4, 5, 4), (3, 3, 1, 8), (8,)), {"groups": 4, "strides": 2, "padding": "VALID"}),
+        (((2, 3, 4, 5), (3, 3, 3, 2), (2,)), {"channel_axis": 1, "strides": 2}),
+        (((4, 5, 3), (3, 3, 3, 2), (2,)), {}),
+        (((3, 4, 5), (3, 3, 3, 2)), {"channel_axis": 1, "padding": "VALID"}),
+        (((2, 3, 4, 5, 3), (3, 3, 3, 2)), {"padding": "VALID"}),
+        (((2, 4, 3, 2), (2, 1, 2, 3), (3,)), {"strides": 3, "padding": "VALID", "output_padding": (0, 2)}),
+        (((2, 4, 3, 2), (3, 2, 2, 3)), {"strides": 2, "dilation": 3, "padding": ((4, 1), (0, 5))}),
+        (((2, 4, 3, 2), (3, 2, 2, 3)), {"strides": 2, "dilation": (5, 3), "padding": 2, "output_padding": (4, 2)}),
+        (((2, 4, 3, 2), (3, 2, 2, 3), (3,)), {"strides": 2, "padding": ((-2, 1), (3, -4))}),
+        (((2, 3, 3, 2), (2, 2, 2, 3)), {"padding": ((7, -9), (-8, 7))}),
+        (((2, 3, 3, 2), (5, 4, 2, 3)), {"padding": 2}),
+        (((2, 5, 5, 3), (1, 1, 3, 4)), {"strides": 2, "padding": "VALID", "output_padding": 1}),
+        (((0, 5, 5, 2), (3, 3, 2, 3), (3,)), {}),
+        (((2, 1, 5, 2), (3, 3, 2, 3), (3,)), {"padding": ((1, 2), 0)}),
+        (((2, 0, 5, 2), (3, 3, 2, 3), (3,)), {"padding": "VALID"}),
+        (((2, 0, 5, 2), (3, 3, 2, 3), (3,)), {"strides": 2}),
+        (((1, 1, 1, 1), (3, 3, 1, 1)), {}),
+    ]
+]
+DEPTHWISE = [
+    Case("depthwise_conv", shapes, options)
+    for shapes, options in [
+        (((2, 5, 7, 3), (3, 3, 1, 3)), {}),
+        (((2, 7, 5, 3), (3, 2, 1, 6), (6,)), {"strides": 2, "padding": "VALID"}),
+        (((3, 11, 4), (3, 1, 4), (4,)), {"padding": "Causal", "dilation": 2}),
+        (((1, 4, 5, 6, 2), (2, 3, 2, 1, 6)), {"strides": [1, 2, 3]}),
+        (((2, 3, 7, 9), (3, 3, 1, 3), (3,)), {"channel_axis": 1, "strides": 2}),
+        (((7, 9, 3), (3, 3, 1, 3)), {"padding": "SAME_LOWER", "strides": 2}),
+        (((2, 3, 5, 6, 2), (2, 3, 1, 4)), {"padding": 1}),
+        (((2, 9, 1), (4, 1, 2), (2,)), {}),
+        (((2, 9, 8, 2), (2, 2, 1, 2)), {"strides": 3, "padding": ((-2, 1), (3, -1)), "dilation": (1, 2)}),
+        (((0, 5, 5, 2), (3, 3, 1, 2), (2,)), {}),
+        (((2, 3, 3, 2), (5, 4, 1, 2), (2,)), {"padding": "VALID"}),
+    ]
+]
+SEPARABLE = [
+    Case("separable_conv", shapes, options)
+    for shapes, options in [
+        (((2, 5, 7, 3), (3, 3, 1, 3), (1, 1, 3, 4)), {}),
+        (((2, 7, 5, 3), (3, 2, 1, 6), (6, 5), (5,)), {"strides": 2, "padding": "VALID"}),
+        (((3, 11, 4), (3, 1, 4), (1, 4, 2), (2,)), {"padding": "causal", "dilation": 2}),
+        (((1, 4, 5, 6, 2), (2, 3, 2, 1, 6), (1, 1, 1, 6, 1)), {"strides": [1, 2, 3]}),
+        (((2, 3, 7, 9), (3, 3, 1, 3), (1, 1, 3, 2), (2,)), {"channel_axis": 1, "strides": 2}),
+        (((7, 9, 3), (3, 3, 1, 3), (3, 2)), {"padding": "SAME_LOWER", "strides": 2}),
+        (((2, 3, 5, 6, 2), (2, 3, 1, 4), (4, 3)), {"padding": 1}),
+        (((2, 9, 1), (4, 1, 1), (1, 1)), {}),
+        (((2, 9, 8, 2), (2, 2, 1, 2), (2, 3)), {"strides": 3, "padding": ((-2, 1), (3, -1)), "dilation": (1, 2)}),
+        (((0, 5, 5, 2), (3, 3, 1, 2), (2, 3), (3,)), {}),
+        (((2, 3, 3, 2), (5, 4, 1, 2), (2, 3), (3,)), {"padding": "VALID"}),
+    ]
 ]
 
 _WINDOWS = [
@@ -158,13 +233,29 @@ LOSS = [
     Case("softmax_cross_entropy_with_integer_labels", ((7,),), constants=(np.array(2, np.uint8),)),
     Case("softmax_cross_entropy_with_integer_labels", ((0, 7),), constants=(np.zeros(0, np.int32),)),
 ]
-CASES = [*CONV, *MAX_POOL, *AVG_POOL, *PAD, *UNFOLD, *FOLD, *DENSE, *RELU, *LOSS]
+CASES = [
+    *CONV,
+    *CONV_TRANSPOSE,
+    *DEPTHWISE,
+    *SEPARABLE,
+    *MAX_POOL,
+    *AVG_POOL,
+    *PAD,
+    *UNFOLD,
+    *FOLD,
+    *DENSE,
+    *RELU,
+    *LOSS,
+]
 
 # One plain row of each op, for what does not depend on the geometry, and one with ties of those that have them.
 _TIED = [next(c for c in MAX_POOL if c.grid and c.options.get("ties", "first") == ties) for ties in ("first", "even")]
 SIMPLE = [
     CONV[1],
     CONV[7],
+    CONV_TRANSPOSE[1],
+    DEPTHWISE[1],
+    SEPARABLE[1],
     MAX_POOL[1],
     *_TIED,
     AVG_POOL[1],

@@ -64,6 +64,46 @@ def conv_grad(x, w, dz, strides=None, pads=None, dilation=None, groups=1):
     return dx, dw, db
 
 
+def paint(spatial, window, strides, pads, dilation, output_padding):
+    """A canvas that also has what negative pads add: its shape, where each (p, i) paints on it, and what is kept."""
+    moves = list(zip(*steps(len(window), strides, pads, dilation), output_padding or (0,) * len(window)))
+    sizes = [(o - 1) * s + (k - 1) * d + 1 + more for o, k, (s, _, d, more) in zip(spatial, window, moves)]
+    sizes = [size + max(0, -lo) + max(0, -hi) for size, (_, (lo, hi), _, _) in zip(sizes, moves)]
+    kept = tuple(slice(max(0, lo), size - max(0, hi)) for size, (_, (lo, hi), _, _) in zip(sizes, moves))
+    strokes = [
+        (p, i, tuple(s * q + d * j + max(0, -lo) for q, j, (s, (lo, _), d, _) in zip(p, i, moves)))
+        for p in np.ndindex(*spatial)
+        for i in np.ndindex(*window)
+    ]
+    return sizes, strokes, at(kept)
+
+
+def conv_transpose(x, w, b=None, strides=None, pads=None, dilation=None, groups=1, output_padding=None):
+    """z[n, s·p + d·i, k] += x[n,p,c] · w[i,c,k]; then the padding is cropped, and b[k] added."""
+    x, w = np.asarray(x, np.float64), np.asarray(w, np.float64)
+    canvas, strokes, kept = paint(x.shape[1:-1], w.shape[:-2], strides, pads, dilation, output_padding)
+    z = np.zeros((x.shape[0], *canvas, w.shape[-1]))
+    for p, i, cell in strokes:
+        for g in range(groups):
+            c, k = group_channels(g, groups, w)
+            z[at(cell, k)] += x[at(p, c)] @ w[i][:, k]
+    return z[kept] + (0 if b is None else np.float64(b))
+
+
+def conv_transpose_grad(x, w, dz, strides=None, pads=None, dilation=None, groups=1, output_padding=None):
+    """dx += dz·wᵀ, dw += xᵀ·dz, db += dz, at every input position and every tap."""
+    x, w = np.asarray(x, np.float64), np.asarray(w, np.float64)
+    canvas, strokes, kept = paint(x.shape[1:-1], w.shape[:-2], strides, pads, dilation, output_padding)
+    dx, dw, padded = np.zeros(x.shape), np.zeros(w.shape), np.zeros((x.shape[0], *canvas, w.shape[-1]))
+    padded[kept] = dz
+    for p, i, cell in strokes:
+        for g in range(groups):
+            c, k = group_channels(g, groups, w)
+            dx[at(p, c)] += padded[at(cell, k)] @ w[i][:, k].T
+            dw[i][:, k] += x[at(p, c)].T @ padded[at(cell, k)]
+    return dx, dw, np.asarray(dz, np.float64).reshape(-1, w.shape[-1]).sum(0)
+
+
 def max_pool(x, window, strides=None, pads=None, dilation=None):
     """y[n,p,c] = max_i x[n, a(p,i), c]; −inf where a window has no cell of the input, NaN where it has one."""
     x = np.asarray(x, np.float64)

@@ -12,6 +12,11 @@ from jaxcnn import reference
 X, W = (np.random.default_rng(0).normal(size=s) for s in ((2, 6, 5, 4), (3, 3, 4, 3)))
 LAYERS = {
     "conv": lambda ops, **options: lambda x, w: ops.conv(x, w, w[0, 0, 0], strides=2, **options),
+    "conv_transpose": lambda ops, **options: lambda x, w: ops.conv_transpose(x, w, w[0, 0, 0], strides=2, **options),
+    "depthwise_conv": lambda ops, **options: lambda x, w: ops.depthwise_conv(x, w[:, :, :1, [0, 1, 2, 0]], **options),
+    "separable_conv": lambda ops, **options: (
+        lambda x, w: ops.separable_conv(x, w[:, :, None, :, 0], w[0, 0], w[0, 0, 0], strides=2, **options)
+    ),
     "dense": lambda ops, **options: lambda x, w: ops.dense(x, w[0, 0], w[0, 0, 0], **options),
 }
 
@@ -87,7 +92,8 @@ def test_long_sums_accumulate_in_float32(dtype):
 @pytest.mark.parametrize("layer", LAYERS)
 def test_precision(layer, precision):
     x, w = jnp.asarray(X, jnp.float32), jnp.asarray(W, jnp.float32)
-    text = jax.jit(LAYERS[layer](jaxcnn, precision=precision)).lower(x, w).as_text()
+    program = jax.jit(LAYERS[layer](jaxcnn, precision=precision)).trace(x, w)
+    text = program.lower(lowering_platforms=("tpu",)).as_text()
     pair = precision if isinstance(precision, (tuple, list)) else (precision, precision)
     names = ["DEFAULT" if p is None else jax.lax.Precision(p).name for p in pair]
     assert f"precision_config = [#stablehlo<precision {names[0]}>, #stablehlo<precision {names[1]}>]" in text or (

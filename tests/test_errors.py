@@ -8,6 +8,7 @@ import pytest
 import jaxcnn
 
 X, W, B = jnp.ones((2, 5, 6, 4)), jnp.ones((3, 3, 4, 8)), jnp.ones(8)
+DEPTH, POINT = jnp.ones((3, 3, 1, 8)), jnp.ones((8, 5))
 LABELS = jnp.zeros(3, jnp.int32)
 
 CASES = [
@@ -66,6 +67,106 @@ CASES = [
     (lambda: jaxcnn.conv(X, W, preferred_element_type=jnp.int32), TypeError, "conv: preferred_element_type"),
     (lambda: jaxcnn.conv(X, W, preferred_element_type=bool), TypeError, "conv: preferred_element_type"),
     (lambda: jaxcnn.conv(X, W, preferred_element_type="float33"), TypeError, "conv: preferred_element_type"),
+    *(
+        (lambda op=op, x=x, w=w, b=b, options=options: op(x, *w, b, **options), kind, f"{op.__name__}: {argument}")
+        for op, *w in (
+            (jaxcnn.conv_transpose, W),
+            (jaxcnn.depthwise_conv, DEPTH),
+            (jaxcnn.separable_conv, DEPTH, POINT),
+        )
+        for x, b, options, kind, argument in [
+            (jnp.ones((5, 4)), None, {}, ValueError, "x expects at least 3 dimensions (2 spatial)"),
+            ([1.0], None, {}, TypeError, "x expects an array, got list"),
+            (X > 0, None, {}, TypeError, "x expects a dtype that is number, got bool"),
+            (X, jnp.ones(3), {}, ValueError, f"b expects shape ({w[-1].shape[-1]},), one bias for each output channel"),
+            (X, jnp.ones((1, 8)), {}, ValueError, "b"),
+            (X, 0.5, {}, TypeError, "b expects an array, got float"),
+            (X, None, {"strides": 0}, ValueError, "strides expects an int or 2 ints, each at least 1, got 0"),
+            (X, None, {"strides": (1, 2, 3)}, ValueError, "strides"),
+            (X, None, {"strides": None}, ValueError, "strides"),
+            (X, None, {"dilation": -1}, ValueError, "dilation"),
+            (X, None, {"padding": "FULL"}, ValueError, "padding expects VALID, SAME"),
+            (X, None, {"padding": "CAUSAL"}, ValueError, "padding"),
+            (X, None, {"padding": (1, 2, 3)}, ValueError, "padding"),
+            (X, None, {"padding": None}, ValueError, "padding"),
+            (X, None, {"channel_axis": 0}, ValueError, "channel_axis"),
+            (X, None, {"precision": "exact"}, ValueError, "precision"),
+            (X, None, {"preferred_element_type": jnp.int32}, TypeError, "preferred_element_type"),
+        ]
+    ),
+    (
+        lambda: jaxcnn.conv_transpose(X, jnp.ones((3, 3, 8, 4))),
+        ValueError,
+        "conv_transpose: w expects 4 input channels per group (x has 4, groups=1), got 8",
+    ),
+    (
+        lambda: jaxcnn.conv_transpose(X, W, groups=3),
+        ValueError,
+        "conv_transpose: groups expects a divisor of 4 input and 8 output channels, got 3",
+    ),
+    (lambda: jaxcnn.conv_transpose(X, jnp.ones((3, 3, 2, 7)), groups=2), ValueError, "conv_transpose: groups"),
+    (lambda: jaxcnn.conv_transpose(X, W, groups=0), ValueError, "conv_transpose: groups"),
+    (lambda: jaxcnn.conv_transpose(X, jnp.ones((4, 8))), ValueError, "conv_transpose: w expects 3 to 5 dimensions"),
+    (lambda: jaxcnn.conv_transpose(X, jnp.ones((3, 0, 4, 8))), ValueError, "conv_transpose: window"),
+    (lambda: jaxcnn.conv_transpose(X, None), TypeError, "conv_transpose: w"),
+    (
+        lambda: jaxcnn.conv_transpose(X, W, padding=4),
+        ValueError,
+        "conv_transpose: padding expects to crop at most 7 cells, got (4, 4)",
+    ),
+    (
+        lambda: jaxcnn.conv_transpose(X, W, padding=(0, (-1, 10))),
+        ValueError,
+        "conv_transpose: padding expects to crop at most 8 cells, got (-1, 10)",
+    ),
+    *(
+        (lambda options=options: jaxcnn.conv_transpose(X, W, **options), ValueError, "conv_transpose: output_padding")
+        for options in [
+            {"output_padding": 1},
+            {"output_padding": 1, "strides": 3, "padding": "same_lower"},
+            {"output_padding": 1, "padding": "VALID"},
+            {"output_padding": (0, 2), "strides": (3, 2), "padding": "VALID"},
+            {"output_padding": 3, "strides": 2, "dilation": 3, "padding": 0},
+            {"output_padding": -1, "strides": 2, "padding": "VALID"},
+            {"output_padding": (1,), "strides": 2, "padding": "VALID"},
+            {"output_padding": 0.5, "strides": 2, "padding": "VALID"},
+            {"output_padding": None},
+        ]
+    ),
+    (
+        lambda: jaxcnn.conv_transpose(X, W, padding="VALID", strides=2, output_padding=2),
+        ValueError,
+        "conv_transpose: output_padding expects less than the larger of stride and dilation (strides=(2, 2), "
+        "dilation=(1, 1)), and 0 for padding SAME, got 2",
+    ),
+    (
+        lambda: jaxcnn.depthwise_conv(X, W),
+        ValueError,
+        "depthwise_conv: w expects (*window, 1, a multiple of the 4 channels of x), got shape (3, 3, 4, 8)",
+    ),
+    (lambda: jaxcnn.depthwise_conv(X, jnp.ones((3, 3, 1, 6))), ValueError, "depthwise_conv: w"),
+    (lambda: jaxcnn.depthwise_conv(X, jnp.ones((3, 8))), ValueError, "depthwise_conv: w expects 3 to 5 dimensions"),
+    (lambda: jaxcnn.depthwise_conv(X, jnp.ones((3, 0, 1, 8))), ValueError, "depthwise_conv: window"),
+    (lambda: jaxcnn.depthwise_conv(X[..., :0], DEPTH), ValueError, "depthwise_conv: x expects at least one channel"),
+    (lambda: jaxcnn.depthwise_conv(X, DEPTH, padding=-3), ValueError, "depthwise_conv: padding"),
+    (lambda: jaxcnn.depthwise_conv(X, None), TypeError, "depthwise_conv: w"),
+    (
+        lambda: jaxcnn.separable_conv(X, W, POINT),
+        ValueError,
+        "separable_conv: w_depth expects (*window, 1, a multiple of the 4 channels of x), got shape (3, 3, 4, 8)",
+    ),
+    (lambda: jaxcnn.separable_conv(X, POINT, POINT), ValueError, "separable_conv: w_depth expects 3 to 5 dimensions"),
+    (
+        lambda: jaxcnn.separable_conv(X, DEPTH, POINT[:4]),
+        ValueError,
+        "separable_conv: w_point expects (1, 1, 8, k) or (8, k), as w_depth gives 8 channels, got shape (4, 5)",
+    ),
+    (lambda: jaxcnn.separable_conv(X, DEPTH, POINT[None]), ValueError, "separable_conv: w_point"),
+    (lambda: jaxcnn.separable_conv(X, DEPTH, POINT[:, 0]), ValueError, "separable_conv: w_point"),
+    (lambda: jaxcnn.separable_conv(X, DEPTH, jnp.ones(())), ValueError, "separable_conv: w_point"),
+    (lambda: jaxcnn.separable_conv(X, None, POINT), TypeError, "separable_conv: w_depth"),
+    (lambda: jaxcnn.separable_conv(X, DEPTH, [[1.0]]), TypeError, "separable_conv: w_point expects an array"),
+    (lambda: jaxcnn.separable_conv(X, DEPTH, POINT, padding=-3), ValueError, "separable_conv: padding"),
     *(
         (lambda pool=pool, args=args, options=options: pool(*args, **options), kind, f"{pool.__name__}: {argument}")
         for pool in (jaxcnn.max_pool, jaxcnn.avg_pool)

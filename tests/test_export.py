@@ -9,8 +9,9 @@ from compare import assert_close
 
 import jaxcnn
 
-W, GROUPED, V = (
-    jnp.asarray(np.random.default_rng(0).normal(size=s), jnp.float32) for s in ((3, 3, 4, 6), (3, 3, 2, 6), (4, 5))
+W, GROUPED, DEPTH, POINT, V = (
+    jnp.asarray(np.random.default_rng(0).normal(size=s), jnp.float32)
+    for s in ((3, 3, 4, 6), (3, 3, 2, 6), (3, 3, 1, 8), (8, 3), (4, 5))
 )
 FUNCTIONS = {
     "conv": lambda x: jaxcnn.conv(x, W, W[0, 0, 0], strides=2),
@@ -19,6 +20,13 @@ FUNCTIONS = {
     "conv, grouped weights": lambda x: jax.grad(lambda w: jnp.sum(jaxcnn.conv(x, w, groups=2) ** 2))(GROUPED),
     "conv, channels first": lambda x: jaxcnn.conv(jnp.moveaxis(x, -1, 1), W, channel_axis=1),
     "conv, two batch dimensions": lambda x: jaxcnn.conv(x[:, None], W),
+    "conv_transpose": lambda x: jaxcnn.conv_transpose(x, W, W[0, 0, 0], strides=2),
+    "conv_transpose, groups": lambda x: jaxcnn.conv_transpose(x, GROUPED, groups=2, dilation=2, padding="VALID"),
+    "conv_transpose, weights": lambda x: jax.grad(lambda w: jnp.sum(jaxcnn.conv_transpose(x, w) ** 2))(W),
+    "depthwise_conv": lambda x: jaxcnn.depthwise_conv(x, DEPTH, strides=2),
+    "depthwise_conv, weights": lambda x: jax.grad(lambda w: jnp.sum(jaxcnn.depthwise_conv(x, w) ** 2))(DEPTH),
+    "separable_conv": lambda x: jaxcnn.separable_conv(x, DEPTH, POINT, POINT[0]),
+    "separable_conv, weights": lambda x: jax.grad(lambda w: jnp.sum(jaxcnn.separable_conv(x, w, POINT) ** 2))(DEPTH),
     "max_pool": lambda x: jaxcnn.max_pool(x, 3, strides=2, padding="SAME"),
     "max_pool, even": lambda x: jaxcnn.max_pool(x, 2, ties="even"),
     "max_pool, large": lambda x: jaxcnn.max_pool(x, (7, 10), strides=1, padding="SAME"),

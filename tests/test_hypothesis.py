@@ -27,6 +27,20 @@ def geometries(draw):
     return shape, each(1, {1: 6, 2: 4, 3: 2}[dims]), options
 
 
+@st.composite
+def transposed_geometries(draw):
+    """The same for a transposed convolution: `output_padding` too, and no crop of more than there is."""
+    shape, size, options = draw(geometries())
+    steps = list(zip(shape, size, options["strides"], options["dilation"]))
+    if options["padding"] in ("SAME", "SAME_LOWER"):
+        return shape, size, options
+    more = draw(st.tuples(*(st.integers(0, max(s, d) - 1) for *_, s, d in steps)))
+    if options["padding"] != "VALID":
+        spans = [(o - 1) * s + (i - 1) * d + 1 for o, i, s, d in steps]
+        options["padding"] = tuple((lo, min(hi, span - lo)) for (lo, hi), span in zip(options["padding"], spans))
+    return shape, size, {**options, "output_padding": more}
+
+
 def normal(*shape):
     return np.random.default_rng(sum(shape)).normal(size=shape)
 
@@ -43,6 +57,42 @@ def test_conv(geometry, n, channels, channel_axis):
     x = normal(n, *shape, c) if channel_axis == -1 else normal(n, c, *shape)
     call = lambda ops: lambda x, w, b: ops.conv(x, w, b, groups=g, channel_axis=channel_axis, **options)
     assert_rule(call(jaxcnn), call(reference), [x, normal(*size, c // g, k), normal(k)])
+
+
+@few
+@given(transposed_geometries(), st.sampled_from([(1, 1, 1), (1, 3, 2), (2, 4, 2), (3, 3, 6)]))
+def test_conv_transpose(geometry, channels):
+    (shape, size, options), (g, c, k) = geometry, channels
+    call = lambda ops: lambda x, w, b: ops.conv_transpose(x, w, b, groups=g, **options)
+    assert_rule(call(jaxcnn), call(reference), [normal(2, *shape, c), normal(*size, c // g, k), normal(k)])
+
+
+@few
+@given(geometries(), st.sampled_from([(1, 2, 3), (2, 2, 1), (3, 3, 2)]))
+def test_depthwise_and_separable_conv(geometry, channels):
+    (shape, size, options), (c, depth, k) = geometry, (channels[0], channels[0] * channels[1], channels[2])
+    x, w, b, point = normal(2, *shape, c), normal(*size, 1, depth), normal(depth), normal(depth, k)
+    depthwise = lambda ops: lambda x, w, b: ops.depthwise_conv(x, w, b, **options)
+    separable = lambda ops: lambda x, w, point, b: ops.separable_conv(x, w, point, b, **options)
+    assert_rule(depthwise(jaxcnn), depthwise(reference), [x, w, b])
+    assert_rule(separable(jaxcnn), separable(reference), [x, w, point, normal(k)])
+
+
+@few
+@given(transposed_geometries(), st.sampled_from([(1, 2, 3), (2, 4, 2), (3, 3, 6)]))
+def test_conv_transpose_is_the_adjoint_of_the_matching_conv(geometry, channels):
+    """⟨conv(z, v), x⟩ = ⟨z, conv_transpose(x, w)⟩ with c and k exchanged within each group of v."""
+    (shape, size, options), (g, c, k) = geometry, channels
+    more = [min(m, s - 1) for m, s in zip(options.pop("output_padding", (0,) * len(shape)), options["strides"])]
+    with jax.enable_x64(True):
+        x, w = jnp.asarray(normal(2, *shape, c)), jnp.asarray(normal(*size, c // g, k))
+        painted = jaxcnn.conv_transpose(x, w, groups=g, output_padding=more, **options)
+        v = jnp.concatenate([jnp.swapaxes(part, -2, -1) for part in jnp.split(w, g, -1)], -1)
+        z = jnp.asarray(normal(*painted.shape))
+        read = jaxcnn.conv(z, v, groups=g, **options)
+        assert read.shape == x.shape
+        scale = 1 + jnp.linalg.norm(z) * jnp.linalg.norm(painted)
+        assert abs(jnp.vdot(read, x) - jnp.vdot(z, painted)) < 1e-13 * scale
 
 
 @few

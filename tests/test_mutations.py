@@ -1,6 +1,7 @@
 """Each rule is broken on purpose, and the body of checks must notice: a suite that cannot fail proves nothing."""
 
 import sys
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ from cases import SIMPLE
 from compare import assert_rule
 
 import jaxcnn
+from jaxcnn.algorithms import choice, native
 from jaxcnn.window import Window
 
 
@@ -42,7 +44,7 @@ def broken_rules():
 @pytest.mark.parametrize(("case", "argument", "break_it"), list(broken_rules()))
 def test_a_broken_gradient_is_noticed(case, argument, break_it):
     module = sys.modules[getattr(jaxcnn, case.op).__module__]
-    rule, forward, backward = (getattr(module, f"_{case.op}{part}") for part in ("", "_fwd", "_bwd"))
+    rule, forward, backward = (getattr(module, f"_{case.rule}{part}") for part in ("", "_fwd", "_bwd"))
 
     def wrong(*args):
         gradients = list(backward(*args))
@@ -58,11 +60,39 @@ def test_a_broken_gradient_is_noticed(case, argument, break_it):
         rule.defvjp(forward, backward)
 
 
-@pytest.mark.parametrize("pads", ["input_gradient_pads", "kernel_gradient_pads"])
-def test_a_wrong_pad_is_noticed(pads, monkeypatch):
-    """One cell moved from one end to the other keeps every shape."""
-    right = getattr(Window, pads)
+@pytest.mark.parametrize("name", ["input_gradient", "kernel_gradient"])
+def test_a_wrong_pad_is_noticed(name, monkeypatch):
+    """One cell moved from one end to the other keeps every shape; in the native form, whatever the choice would be."""
+    monkeypatch.setattr(choice, name, lambda *_: getattr(native, name))
+    right = getattr(Window, f"{name}_pads")
     moved = property(lambda window: tuple((lo + 1, hi - 1) for lo, hi in right.fget(window)))
-    monkeypatch.setattr(Window, pads, moved)
+    monkeypatch.setattr(Window, f"{name}_pads", moved)
+    jax.clear_caches()
     with pytest.raises(AssertionError):
         assert_rule(lambda *arrays: SIMPLE[0].hand(*arrays), SIMPLE[0].twin, SIMPLE[0].draw())
+
+
+def moved_window(*args, of=Window.of_transpose, **options):
+    window = of(*args, **options)
+    return replace(window, pads=tuple((lo + 1, hi - 1) for lo, hi in window.pads))
+
+
+def split_wrongly(w, groups):
+    """The groups as the fast index of the output channels."""
+    *window, c, k = w.shape
+    return jnp.moveaxis(w.reshape(*window, c, k // groups, groups), -3, -1).reshape(*window, k // groups, groups * c)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "wrong"),
+    [
+        (Window, "of_transpose", moved_window),
+        (sys.modules[jaxcnn.conv_transpose.__module__], "_exchange_channels", split_wrongly),
+    ],
+)
+def test_a_wrong_part_of_conv_transpose_is_noticed(owner, name, wrong, monkeypatch):
+    case = next(case for case in SIMPLE if case.op == "conv_transpose")
+    monkeypatch.setattr(owner, name, wrong)
+    jax.clear_caches()
+    with pytest.raises(AssertionError):
+        assert_rule(lambda *arrays: case.hand(*arrays), case.twin, case.draw())

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import CASES, SIMPLE
+from cases import CASES, CONVOLUTIONS, SIMPLE
 from compare import assert_close, assert_rule, cotangent_of, pullback
 from jax.test_util import check_grads
 
@@ -15,7 +15,7 @@ def test_matches_autodiff(case):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-@pytest.mark.parametrize("case", [case for case in CASES if case in SIMPLE or case.op == "conv"], ids=str)
+@pytest.mark.parametrize("case", [case for case in CASES if case in SIMPLE or case.op in CONVOLUTIONS], ids=str)
 def test_narrow_dtypes(case, dtype):
     assert_rule(case.hand, case.twin, case.draw(), dtype)
 

@@ -85,6 +85,45 @@ def test_same(lower):
             assert len(positions(n, k, s, lo, hi - 1, d)) < w.output[0]
 
 
+def test_transpose():
+    """The length by the formula, the cells as everywhere, and as many windows as the transposed one has cells."""
+
+    def of(padding, more):
+        return Window.of_transpose("test", (o,), k, strides=s, padding=padding, output_padding=more, dilation=d)
+
+    for o, k, s, d, more in itertools.product(range(5), range(1, 5), range(1, 4), range(1, 4), range(3)):
+        if more >= max(s, d):
+            with pytest.raises(ValueError, match="output_padding"):
+                of("VALID", more)
+            continue
+        e = (k - 1) * d + 1
+        for lo, hi in [(0, 0), (1, 0), (2, 3), (-1, 2), (0, -4), (e - 1, 0)]:
+            n = (o - 1) * s + e - lo - hi + more
+            if o and n < 0:
+                with pytest.raises(ValueError, match=f"crop at most {n + lo + hi} cells"):
+                    of(((lo, hi),), more)
+                continue
+            w = of(((lo, hi),), more)
+            assert (w.input, w.output, w.pads[0][0]) == ((max(0, n),), (o,), lo)
+            assert w.cells(0).tolist() == [[s * p + d * i - lo for i in range(k)] for p in range(o)]
+        assert of("VALID", more) == of(0, more)
+        assert of("causal", more) == of(((e - 1, 0),), more)
+
+
+@pytest.mark.parametrize("name", ["same", "SAME_LOWER"])
+def test_transpose_of_same(name):
+    """Strides times as long, and the cells that conv's SAME of that length reads."""
+    for o, k, s, d in itertools.product(range(5), range(1, 6), range(1, 5), range(1, 4)):
+        steps = {"strides": s, "padding": name, "dilation": d}
+        w = Window.of_transpose("test", (o,), k, output_padding=0, **steps)
+        matching = Window.of("test", w.input, k, **steps)
+        assert w.input == (o * s,)
+        assert w.output == matching.output == (o,)
+        assert w.cells(0).tolist() == matching.cells(0).tolist()
+        with pytest.raises(ValueError, match="output_padding"):
+            Window.of_transpose("test", (o,), k, output_padding=1, **steps)
+
+
 def test_causal():
     for n, k, s, d in itertools.product(range(1, 9), range(1, 6), range(1, 4), range(1, 4)):
         w = Window.of("test", (n,), k, strides=s, padding="CAUSAL", dilation=d)

@@ -22,6 +22,10 @@ LOGITS = _draw(16, 10)
 CASES: dict[str, tuple[list[np.ndarray], dict[str, Any]]] = {
     "conv": ([IMAGES, _draw(3, 3, 6, 8), _draw(8)], {"strides": 2}),
     "conv, groups": ([IMAGES, _draw(3, 3, 2, 9), _draw(9)], {"groups": 3, "dilation": 2}),
+    "conv_transpose": ([IMAGES, _draw(3, 3, 6, 8), _draw(8)], {"strides": 2}),
+    "conv_transpose, groups": ([IMAGES, _draw(3, 3, 2, 9)], {"groups": 3, "padding": 1, "dilation": 2}),
+    "depthwise_conv": ([IMAGES, _draw(3, 3, 1, 12), _draw(12)], {}),
+    "separable_conv": ([IMAGES, _draw(3, 3, 1, 6), _draw(6, 8), _draw(8)], {"strides": 2}),
     "dense": ([LOGITS, _draw(10, 7), _draw(7)], {}),
     "max_pool": ([IMAGES], {"window": 2}),
     "max_pool, overlapping": ([IMAGES], {"window": 3, "strides": 2, "padding": "SAME"}),
