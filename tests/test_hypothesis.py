@@ -68,14 +68,13 @@ def test_conv_transpose(geometry, channels):
 
 
 @few
-@given(geometries(), st.sampled_from([(1, 2, 3), (2, 2, 1), (3, 3, 2)]))
-def test_depthwise_and_separable_conv(geometry, channels):
-    (shape, size, options), (c, depth, k) = geometry, (channels[0], channels[0] * channels[1], channels[2])
-    x, w, b, point = normal(2, *shape, c), normal(*size, 1, depth), normal(depth), normal(depth, k)
-    depthwise = lambda ops: lambda x, w, b: ops.depthwise_conv(x, w, b, **options)
-    separable = lambda ops: lambda x, w, point, b: ops.separable_conv(x, w, point, b, **options)
-    assert_rule(depthwise(jaxcnn), depthwise(reference), [x, w, b])
-    assert_rule(separable(jaxcnn), separable(reference), [x, w, point, normal(k)])
+@given(geometries(), st.sampled_from([(1, 2), (2, 4), (3, 3)]), st.booleans())
+def test_depthwise_and_separable_conv(geometry, channels, separable):
+    (shape, size, options), (c, depth) = geometry, channels
+    arrays = [normal(2, *shape, c), normal(*size, 1, depth), *([normal(depth, 5), normal(5)] if separable else [])]
+    name = "separable_conv" if separable else "depthwise_conv"
+    call = lambda ops: lambda *arrays: getattr(ops, name)(*arrays, **options)
+    assert_rule(call(jaxcnn), call(reference), arrays)
 
 
 @few

@@ -4,8 +4,10 @@ A channel that has m results is repeated m times first.
 """
 
 import math
+import operator
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -27,14 +29,14 @@ def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
     x, w = _repeat(x, k, conv), w.astype(conv.accumulate)
     if window.taps <= FUSED:
         read, w = read_taps(*padded(x, window), 0), w.reshape(window.taps, *(1 for _ in x.shape[1:]), k)
-        return sum(read(tap) * w[tap] for tap in range(window.taps))
+        return _sum(read(tap) * w[tap] for tap in range(window.taps))
     read, positions, taps = _stretches(x, window)
     w = jnp.pad(w, [(0, 0)] * (w.ndim - 3) + [(0, -w.shape[-3] % taps), (0, 0), (0, 0)])
     w = w.reshape(positions, taps, *(1 for _ in x.shape[1:]), k)
 
     def add(position, z):
         cells, weights = read(position), lax.optimization_barrier(w[position])
-        return z + lax.optimization_barrier(sum(cells(tap) * weights[tap] for tap in range(taps)))
+        return z + lax.optimization_barrier(_sum(cells(tap) * weights[tap] for tap in range(taps)))
 
     return lax.fori_loop(0, positions, add, jnp.zeros((x.shape[0], *window.output, k), conv.accumulate))
 
@@ -49,7 +51,7 @@ def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
         w = jnp.pad(w.reshape(window.taps, k), ((0, 1), (0, 0)))
         dx = sum_taps(lambda tap, dz: w[tap[..., 0]] * dz, [dz.astype(conv.accumulate)], window)
     m = k // conv.groups
-    return sum(dx[..., i::m] for i in range(m))
+    return _sum(dx[..., i::m] for i in range(m))
 
 
 def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
@@ -75,15 +77,18 @@ def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array
 
         def at(position):
             cells = map(read(position), range(taps))
-            parts = [sum(cell[term] * dz[term] for term in terms) for cell in cells]
-            parts = jnp.stack(lax.optimization_barrier(parts))
-            return parts.sum(range(1, parts.ndim - 1))
+            parts = [_sum(cell[term] * dz[term] for term in terms) for cell in cells]
+            left = jnp.stack(lax.optimization_barrier(parts))
+            return left.sum(range(1, left.ndim - 1))
 
         dw = lax.map(at, jnp.arange(positions)) if positions > 1 else at(0)
         return dw.reshape(*window.size[:-1], -1, 1, k)[..., : window.size[-1], :, :]
 
     bytes_of_one = (math.prod(x.shape[1:]) + math.prod(dz.shape[1:])) * conv.accumulate.itemsize
     return sum_chunks(product, x, dz, examples * max(1, int(CHUNK // (examples * bytes_of_one))))
+
+
+_sum = partial(reduce, operator.add)
 
 
 def _repeat(x, k, conv):

@@ -21,13 +21,13 @@ from jaxcnn.window import Convolution, Window
 
 
 class Run(NamedTuple):
-    """Neighbouring phases along one dimension: `count` of them from `first` on, each seeing `taps` taps.
+    """Neighbouring phases along one dimension: `phases` of them from `first` on, each seeing `taps` taps.
 
     Those of phase first + ρ are `tap` + ρ + t·`step`, at m − `shift` − t·`dilation`.
     """
 
     first: int
-    count: int
+    phases: int
     taps: int
     tap: int
     step: int
@@ -44,8 +44,8 @@ def runs(size: int, stride: int, dilation: int) -> list[Run]:
         taps = len(range(tap, size, stride // g)) if seen else 0
         run = Run(r, 1, taps, tap, stride // g, dilation * tap // stride, dilation // g)
         last = found[-1] if found else None
-        if last and (last.taps, last.tap + last.count * (taps > 0), last.shift) == (taps, tap, run.shift):
-            found[-1] = last._replace(count=last.count + 1)
+        if last and (last.taps, last.tap + last.phases * (taps > 0), last.shift) == (taps, tap, run.shift):
+            found[-1] = last._replace(phases=last.phases + 1)
         else:
             found.append(run)
     return found
@@ -64,7 +64,7 @@ def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution, forward: Algo
     blocks = [-(-(lo + a) // s) - m for a, s, (lo, _), m in zip(window.input, window.strides, window.pads, lows)]
 
     def phase(combination):
-        counts = [run.count for run in combination]
+        counts = [run.phases for run in combination]
         if any(run.taps == 0 for run in combination):
             return jnp.zeros((n, *interleave(zip(blocks, counts)), c), conv.accumulate)
         pads = []
@@ -95,12 +95,12 @@ def _kernel(w, combination):
     """(*window, c, k) -> (*taps, k, counts · c): the taps of these phases, flipped, for a convolution of dz."""
     for dim, run in enumerate(combination):
         axis = 2 * dim
-        length = (run.taps - 1) * run.step + run.count
+        length = (run.taps - 1) * run.step + run.phases
         w = lax.slice_in_dim(w, run.tap, run.tap + length, axis=axis)
         pads = [(0, run.taps * run.step - length if i == axis else 0, 0) for i in range(w.ndim)]
         w = lax.pad(w, jnp.zeros((), w.dtype), pads)
         w = w.reshape(*w.shape[:axis], run.taps, run.step, *w.shape[axis + 1 :])
-        w = jnp.flip(lax.slice_in_dim(w, 0, run.count, axis=axis + 1), axis)
+        w = jnp.flip(lax.slice_in_dim(w, 0, run.phases, axis=axis + 1), axis)
     dims = len(combination)
     w = w.transpose(*range(0, 2 * dims, 2), w.ndim - 1, *range(1, 2 * dims, 2), w.ndim - 2)
     return w.reshape(*(run.taps for run in combination), w.shape[dims], -1)
