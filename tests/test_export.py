@@ -48,7 +48,7 @@ def test_one_artefact_for_all_platforms(name):
     @jax.jit
     def forward_and_backward(x):
         value, vjp = jax.vjp(fn, x)
-        return value, vjp(jnp.cos(value))[0]
+        return value, vjp(value)[0]
 
     (batch,) = jax.export.symbolic_shape("batch")
     shape = jax.ShapeDtypeStruct((batch, 7, 10, 4), jnp.float32)
@@ -58,4 +58,4 @@ def test_one_artefact_for_all_platforms(name):
     assert restored.platforms == platforms
     for n in (1, 3):
         x = jnp.asarray(np.random.default_rng(n).normal(size=(n, 7, 10, 4)), jnp.float32)
-        assert_close(restored.call(x), forward_and_backward(x), 1e-6)
+        assert_close(restored.call(x), forward_and_backward(x), 1e-5)

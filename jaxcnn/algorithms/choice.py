@@ -10,11 +10,11 @@ from typing import Any
 
 from jaxcnn.algorithms import blocks, columns, depthwise, grouped, matmul, native, phases, planes
 from jaxcnn.algorithms.native import Algorithm
+from jaxcnn.taps import UNROLL
 from jaxcnn.window import Convolution
 
 Shape = tuple[Any, ...]
 NARROW = 8  # channels; fewer leave a convolution with stride 1 too little to multiply
-MANY = 128  # taps; of more, the program that cuts them out grows too long
 FEW = 16  # convolutions that a program may become
 
 
@@ -58,7 +58,8 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
     if planes.fits(conv):  # C3D: 51, columns 116
         return partial(planes.kernel_gradient, dense=_run(kernel_gradient))
     large = not isinstance(x[0], int) or columns.size(x, conv) > 8e6
-    if 1 < conv.window.taps <= MANY and (x[-1] == 1 or large):  # ResNet 3×3, 64 channels: 51 (69), native 204 (112)
+    most = 2 * UNROLL if x[-1] <= NARROW else UNROLL  # AlexNet 11×11/4: 17 (17), native 36 (23)
+    if 1 < conv.window.taps <= most and (x[-1] == 1 or large):  # ResNet 3×3, 64 channels: 51 (69), native 204 (112)
         return columns.kernel_gradient
     return native.kernel_gradient
 

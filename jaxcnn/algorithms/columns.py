@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn.algorithms.chunks import sum_chunks
-from jaxcnn.taps import padded, read_taps
+from jaxcnn.taps import UNROLL, padded, read_taps
 from jaxcnn.window import Convolution
 
 CHUNK = 4e6  # bytes of columns made at a time
@@ -45,7 +45,9 @@ def _rows(x, conv):
     """columns(x)ᵀ (taps · c, n · outputs): of few channels, in long runs of cells."""
     cells = jnp.moveaxis(x.astype(conv.accumulate), -1, 0)
     read = read_taps(*padded(cells.reshape(-1, *conv.window.input, 1), conv.window), 0)
-    return jnp.stack([read(tap) for tap in range(conv.window.taps)]).reshape(conv.window.taps * x.shape[-1], -1)
+    taps = conv.window.taps
+    rows = jnp.stack([*map(read, range(taps))]) if taps <= UNROLL else lax.map(read, jnp.arange(taps))
+    return rows.reshape(taps * x.shape[-1], -1)
 
 
 def _columns(x, conv):

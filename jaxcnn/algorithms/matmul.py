@@ -43,7 +43,7 @@ def _to_columns(x, conv):
     window, around = conv.window, [(0, 0, 0)]
     pads = [(lo, o * s - a - lo, 0) for a, o, s, lo in _strides(window)]
     x = lax.pad(x, jnp.zeros((), x.dtype), around + pads + around)
-    x = x.reshape(len(x), *interleave(zip(window.output, window.strides)), x.shape[-1])
+    x = x.reshape(x.shape[0], *interleave(zip(window.output, window.strides)), x.shape[-1])
     seen = interleave((slice(None), slice(0, e, d)) for e, d in zip(window.extent, window.dilation))
     return x[(slice(None), *seen)].transpose(_columns_last(window.dims))
 
@@ -54,7 +54,7 @@ def _from_columns(columns, conv):
     x = columns.transpose(np.argsort(_columns_last(window.dims)))
     unseen = [(0, s - e, d - 1) for e, s, d in zip(window.extent, window.strides, window.dilation)]
     x = lax.pad(x, zero, [*around, *interleave(zip(around * window.dims, unseen)), *around])
-    x = x.reshape(len(x), *(o * s for o, s in zip(window.output, window.strides)), x.shape[-1])
+    x = x.reshape(x.shape[0], *(o * s for o, s in zip(window.output, window.strides)), x.shape[-1])
     return lax.pad(x, zero, around + [(-lo, a + lo - o * s, 0) for a, o, s, lo in _strides(window)] + around)
 
 
