@@ -7,7 +7,8 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cases import AVG_POOL, CONV, MAX_POOL
+from cases.conv import CONV
+from cases.pool import AVG_POOL, MAX_POOL
 from compare import assert_close, assert_rule
 
 from jaxcnn import algorithms, taps

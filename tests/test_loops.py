@@ -4,7 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 import oracle
 import pytest
-from cases import AVG_POOL, CONV, CONV_TRANSPOSE, DEPTHWISE, MAX_POOL, SEPARABLE
+from cases.conv import CONV, CONV_TRANSPOSE, DEPTHWISE, SEPARABLE
+from cases.pool import AVG_POOL, MAX_POOL
 from compare import assert_close, cotangent_of, pullback
 
 from jaxcnn.arguments import to_ints

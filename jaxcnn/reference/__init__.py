@@ -1,0 +1,20 @@
+"""The autodiff twin: the same names and signatures in lax and jnp, with no rule of our own.
+
+A model that takes the module as an argument, `apply(params, x, ops=jaxcnn)`, is compared with autodiff by
+`ops=jaxcnn.reference`. It also is the answer for plain forward mode (`jax.jvp`, `jax.jacfwd`). Arguments mean what they
+mean in the function of the same name; this is the code that one writes without the library.
+"""
+
+from jaxcnn.reference.activation import relu as relu
+from jaxcnn.reference.conv import conv as conv
+from jaxcnn.reference.conv import conv_transpose as conv_transpose
+from jaxcnn.reference.conv import depthwise_conv as depthwise_conv
+from jaxcnn.reference.conv import separable_conv as separable_conv
+from jaxcnn.reference.dense import dense as dense
+from jaxcnn.reference.loss import softmax_cross_entropy as softmax_cross_entropy
+from jaxcnn.reference.loss import softmax_cross_entropy_with_integer_labels as softmax_cross_entropy_with_integer_labels
+from jaxcnn.reference.patches import fold as fold
+from jaxcnn.reference.patches import pad as pad
+from jaxcnn.reference.patches import unfold as unfold
+from jaxcnn.reference.pool import avg_pool as avg_pool
+from jaxcnn.reference.pool import max_pool as max_pool
