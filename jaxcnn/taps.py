@@ -70,6 +70,22 @@ def read_taps(x: jax.Array, window: Window, fill: Any) -> Callable[[Any], jax.Ar
     return read
 
 
+def sum_windows(x: jax.Array, window: Window) -> jax.Array:
+    """Σ_i x̃[s·p + d·i] for every output p."""
+    for part in passes(window):
+        read = read_taps(x, part, 0)
+        start = jnp.zeros((x.shape[0], *part.output, x.shape[-1]), x.dtype)
+        x = repeat(part.taps, lambda tap, total, read=read: total + read(tap), start)
+    return x
+
+
+def spread_windows(dy: jax.Array, window: Window) -> jax.Array:
+    """The adjoint: Σ_{(p,i): a(p,i) = a} dy[p] for every cell a."""
+    for part in reversed(passes(window)):
+        dy = sum_taps(lambda tap, dy, part=part: jnp.where(tap < part.taps, dy, 0), (dy,), part)
+    return dy
+
+
 def write_taps(cells: jax.Array, window: Window) -> jax.Array:
     """The adjoint of reading: the cells (n, *output, c, taps) summed where they came from, (n, *spatial, c)."""
     n, c, output, strides = cells.shape[0], cells.shape[-2], window.output, window.strides

@@ -8,13 +8,14 @@ and the forward, the input gradient and the kernel gradient are sums over that r
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
-from jaxcnn.arguments import error, is_integer, to_ints
+from jaxcnn.arguments import channels_last, error, is_integer, spatial_dims, to_ints
 
 Ints = int | Sequence[int]
 Pads = tuple[tuple[int, int], ...]
@@ -186,6 +187,24 @@ class Convolution(NamedTuple):
     precision: Any
     accumulate: np.dtype
     result: np.dtype
+
+
+def to_pool(
+    function: str,
+    x: jax.Array,
+    window: Ints,
+    *,
+    strides: Ints | None,
+    padding: Padding,
+    dilation: Ints,
+    ceil_mode: bool,
+    channel_axis: int,
+) -> tuple[jax.Array, Window, Callable[[jax.Array], jax.Array]]:
+    """x as (n, *spatial, c), its window, and the function that brings a result to the layout of x."""
+    x, restore = channels_last(function, x, spatial_dims(function, window, x), channel_axis)
+    strides = window if strides is None else strides
+    options = {"strides": strides, "padding": padding, "dilation": dilation, "ceil_mode": ceil_mode}
+    return x, Window.of(function, x.shape[1:-1], window, **options), restore
 
 
 def to_pairs(function: str, padding: Padding, dims: int) -> Pads:

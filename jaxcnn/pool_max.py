@@ -1,0 +1,333 @@
+"""Maxima over windows. The gradient is a fixed sum over window offsets: no scatter anywhere."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int32, Integer, Num, Real
+
+from jaxcnn.arguments import AnyArray, channels_last, error, is_integer, to_array, to_choice, to_ints
+from jaxcnn.switches import Ties, find_maximum, is_switched, share, spread
+from jaxcnn.taps import read_taps, repeat
+from jaxcnn.window import Ints, Padding, Window, to_pool
+
+
+def max_pool(
+    x: Real[AnyArray, "..."],
+    window: Ints,
+    *,
+    strides: Ints | None = None,
+    padding: Padding = "VALID",
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+    ties: Ties = "first",
+    channel_axis: int = -1,
+) -> Real[Array, "..."]:
+    """Maximum over windows.
+
+        y[n,p,c]  = max_i x[n, a(p,i), c]                            a(p,i) = s·p + d·i − lo
+        dx[n,a,c] = Σ_{(p,i): a(p,i) = a} dy[n,p,c] · m[n,p,i,c]
+
+    m says which taps i are the maximum of window p: the first in row-major order (`ties="first"`, as in PyTorch and
+    `jax.grad` of `lax.reduce_window`), every maximum in full ("all"), or every maximum with an equal share ("even", as
+    `jnp.max`). A NaN is the maximum of its window and takes the gradient. Padding takes none, not even in a window of
+    −inf; a window of padding alone gives −inf (the lowest integer for integers).
+
+    Args:
+      x: (n, *spatial, c), or (n, c, *spatial) with `channel_axis=1`; none or several batch dimensions work too.
+      window: a size per spatial dimension; an int is for all of them, with x of one batch dimension.
+      strides: None means the window.
+      padding: "VALID", "SAME", "SAME_LOWER", "CAUSAL" (1-D), an int, one int per dimension, or (low, high) pairs.
+      dilation: steps between the cells of a window.
+      ceil_mode: lets the last window overhang the end, unless it would start beyond input and low pad.
+
+    Returns:
+      y: (n, *output, c), laid out and typed like x.
+
+    Keeps one unsigned integer for each output: the number of the first maximal tap, or for other ties a bit for each
+    tap (an integer for every 32); recomputes nothing.
+
+    Raises:
+      ValueError: a window that does not fit x, an option out of its range.
+      TypeError: x is no array of real numbers.
+
+    Source: the mask of the classic NumPy notebooks; Zeiler and Fergus (arXiv:1311.2901) call m the switches.
+
+    >>> x = jnp.array([[1.0, 4.0, 4.0, 2.0]])[..., None]
+    >>> max_pool(x, 2, strides=1)[0, :, 0]
+    Array([4., 4., 4.], dtype=float32)
+    >>> jax.grad(lambda x: max_pool(x, 2, strides=1).sum())(x)[0, :, 0]
+    Array([0., 2., 1., 0.], dtype=float32)
+    """
+    x = to_array("max_pool", "x", x, (jnp.integer, jnp.floating))
+    ties = to_choice("max_pool", "ties", ties, ("first", "all", "even"))
+    x, geometry, restore = to_pool(
+        "max_pool",
+        x,
+        window,
+        strides=strides,
+        padding=padding,
+        dilation=dilation,
+        ceil_mode=ceil_mode,
+        channel_axis=channel_axis,
+    )
+    return restore(_max_pool(x, _MaxPool(geometry, ties)))
+
+
+class _MaxPool(NamedTuple):
+    window: Window
+    ties: Ties
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _max_pool(x: Real[Array, "n *spatial c"], static: _MaxPool) -> Real[Array, "n *output c"]:
+    return _max_pool_fwd(x, static)[0]
+
+
+def _max_pool_fwd(x, static):
+    return _maximum(x, static)
+
+
+def _max_pool_bwd(static, switches, dy):
+    return (spread(dy, switches, *static).astype(dy.dtype),)
+
+
+_max_pool.defvjp(_max_pool_fwd, _max_pool_bwd)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _maximum(x, static):
+    return find_maximum(x, *static)
+
+
+@_maximum.defjvp
+def _maximum_jvp(static, primals, tangents):
+    """For derivatives of the gradient: the tangent goes through the same switches."""
+    window, ties = static
+    (x,), (dx,) = primals, tangents
+    y, switches = _maximum(x, static)
+    read = read_taps(dx, window, 0)
+    through = lambda tap, total: total + jnp.where(is_switched(switches, tap, ties), read(tap), 0)
+    dy = repeat(window.taps, through, jnp.zeros_like(y)) * share(switches, ties, y.dtype)
+    return (y, switches), (dy, tuple(np.zeros(word.shape, jax.dtypes.float0) for word in switches))
+
+
+def min_pool(
+    x: Real[AnyArray, "..."],
+    window: Ints,
+    *,
+    strides: Ints | None = None,
+    padding: Padding = "VALID",
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+    ties: Ties = "first",
+    channel_axis: int = -1,
+) -> Real[Array, "..."]:
+    """Minimum over windows: the maximum of −x.
+
+        y[n,p,c]  = min_i x[n, a(p,i), c] = −max_i −x[n, a(p,i), c]      a(p,i) = s·p + d·i − lo
+        dx[n,a,c] = Σ_{(p,i): a(p,i) = a} dy[n,p,c] · m[n,p,i,c]         both signs cancel
+
+    m says which taps i are the minimum of window p, with the `ties` of `max_pool`. A NaN is the minimum of its window
+    and takes the gradient; a window of padding alone gives +inf (the highest integer for integers).
+
+    Args:
+      x: (n, *spatial, c), or (n, c, *spatial) with `channel_axis=1`; none or several batch dimensions work too.
+      window, strides, padding, dilation, ceil_mode, ties, channel_axis: as in `max_pool`.
+
+    Returns:
+      y: (n, *output, c), laid out and typed like x.
+
+    Keeps what `max_pool` keeps, for the minimal taps; recomputes nothing.
+
+    Raises:
+      ValueError: a window that does not fit x, an option out of its range.
+      TypeError: x is no array of real numbers.
+
+    Source: `max_pool`.
+
+    >>> min_pool(jnp.array([[1.0, 4.0, 4.0, 2.0]])[..., None], 2)[0, :, 0]
+    Array([1., 2.], dtype=float32)
+    """
+    x = to_array("min_pool", "x", x, (jnp.integer, jnp.floating))
+    ties = to_choice("min_pool", "ties", ties, ("first", "all", "even"))
+    x, geometry, restore = to_pool(
+        "min_pool",
+        x,
+        window,
+        strides=strides,
+        padding=padding,
+        dilation=dilation,
+        ceil_mode=ceil_mode,
+        channel_axis=channel_axis,
+    )
+    return restore(_min_pool(x, _MaxPool(geometry, ties)))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _min_pool(x: Real[Array, "n *spatial c"], static: _MaxPool) -> Real[Array, "n *output c"]:
+    return _min_pool_fwd(x, static)[0]
+
+
+def _min_pool_fwd(x, static):
+    y, switches = _maximum(_reverse(x), static)
+    return _reverse(y), switches
+
+
+def _min_pool_bwd(static, switches, dy):
+    return (spread(dy, switches, *static).astype(dy.dtype),)
+
+
+_min_pool.defvjp(_min_pool_fwd, _min_pool_bwd)
+
+
+def _reverse(x):
+    """Turns the order round: −x; of integers −1 − x, which the lowest has too."""
+    return -x if jnp.issubdtype(x.dtype, jnp.floating) else ~x
+
+
+def max_pool_with_indices(
+    x: Real[AnyArray, "..."],
+    window: Ints,
+    *,
+    strides: Ints | None = None,
+    padding: Padding = "VALID",
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+    channel_axis: int = -1,
+) -> tuple[Real[Array, "..."], Int32[Array, "..."]]:
+    """Maximum over windows, and where it stands.
+
+        y[n,p,c]       = max_i x[n, a(p,i), c]                       a(p,i) = s·p + d·i − lo
+        indices[n,p,c] = the row-major index of the first maximal cell a(p,i) in the plane of x, without padding
+        dx[n,a,c]      = Σ_{p: indices[n,p,c] = a} dy[n,p,c]
+
+    `max_pool` with `ties="first"`; a window of padding alone gives −inf and the index −1.
+
+    Args:
+      x: (n, *spatial, c), or (n, c, *spatial) with `channel_axis=1`; none or several batch dimensions work too.
+      window, strides, padding, dilation, ceil_mode, channel_axis: as in `max_pool`.
+
+    Returns:
+      y, indices: (n, *output, c), laid out like x; y typed like x, indices int32, for each example and channel.
+
+    Keeps one unsigned integer for each output, the number of the first maximal tap; recomputes nothing.
+
+    Raises:
+      ValueError: a window that does not fit x, an option out of its range.
+      TypeError: x is no array of real numbers.
+
+    Source: PyTorch's `return_indices`; ONNX MaxPool.
+
+    >>> y, indices = max_pool_with_indices(jnp.array([[1.0, 4.0, 4.0, 2.0]])[..., None], 2)
+    >>> indices[0, :, 0]
+    Array([1, 2], dtype=int32)
+    """
+    x = to_array("max_pool_with_indices", "x", x, (jnp.integer, jnp.floating))
+    x, geometry, restore = to_pool(
+        "max_pool_with_indices",
+        x,
+        window,
+        strides=strides,
+        padding=padding,
+        dilation=dilation,
+        ceil_mode=ceil_mode,
+        channel_axis=channel_axis,
+    )
+    y, indices = _max_pool_with_indices(x, geometry)
+    return restore(y), restore(indices)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _max_pool_with_indices(
+    x: Real[Array, "n *spatial c"], window: Window
+) -> tuple[Real[Array, "n *output c"], Int32[Array, "n *output c"]]:
+    return _max_pool_with_indices_fwd(x, window)[0]
+
+
+def _max_pool_with_indices_fwd(x, window):
+    y, switches = _maximum(x, _MaxPool(window, "first"))
+    return (y, _to_indices(switches[0], window)), switches
+
+
+def _max_pool_with_indices_bwd(window, switches, cotangents):
+    dy, _ = cotangents
+    return (spread(dy, switches, window, "first").astype(dy.dtype),)
+
+
+_max_pool_with_indices.defvjp(_max_pool_with_indices_fwd, _max_pool_with_indices_bwd)
+
+
+def _to_indices(tap, window):
+    """Where the tap of this number reads, as a row-major index; −1 where no tap reads the input."""
+    tap, index, below = tap.astype(jnp.int32), jnp.zeros(tap.shape, jnp.int32), window.taps
+    for dim, (n, k, s, d, (lo, _)) in enumerate(
+        zip(window.input, window.size, window.strides, window.dilation, window.pads)
+    ):
+        below //= k
+        p = lax.broadcasted_iota(jnp.int32, tap.shape, 1 + dim)
+        index = index * n + s * p + d * (tap // below % k) - lo
+    return jnp.where(window.inside().any(-1)[None, ..., None], index, -1)
+
+
+def max_unpool(
+    y: Num[AnyArray, "..."],
+    indices: Integer[AnyArray, "..."],
+    *,
+    output_shape: Ints,
+    channel_axis: int = -1,
+) -> Num[Array, "..."]:
+    """Puts values back to the cells that they were the maximum of, zeros elsewhere.
+
+        x[n,a,c]  = y[n,p,c] with the last p for which indices[n,p,c] = a; 0 if there is none
+        dy[n,p,c] = dx[n, indices[n,p,c], c] where p is that last one, else 0
+
+    Of windows that do not overlap no two name one cell, and every p is the last: dy gathers dx. Where they overlap,
+    PyTorch gives dx to each p that names the cell, which is no derivative of what it computes. An index outside the
+    plane, such as the −1 of a window without a cell, writes nothing and takes no gradient.
+
+    Args:
+      y: (n, *pooled, c), or (n, c, *pooled) with `channel_axis=1`; none or several batch dimensions work too.
+      indices: of the shape of y, row-major indices in the plane of x for each example and channel.
+      output_shape: the spatial shape of x, an int for each dimension; an int is for all, with y of one batch dimension.
+
+    Returns:
+      x: (n, *output_shape, c), laid out and typed like y.
+
+    Keeps the indices of those p that are the last, −1 for others; recomputes nothing.
+
+    Raises:
+      ValueError: indices of another shape than y, an output shape that does not fit.
+      TypeError: y is no array of numbers, indices none of integers.
+
+    Source: Zeiler and Fergus (arXiv:1311.2901); PyTorch and ONNX MaxUnpool.
+
+    >>> x = jnp.array([[1.0, 4.0, 3.0, 2.0]])[..., None]
+    >>> max_unpool(*max_pool_with_indices(x, 2), output_shape=4)[0, :, 0]
+    Array([0., 4., 3., 0.], dtype=float32)
+    """
+    y, indices = to_array("max_unpool", "y", y), to_array("max_unpool", "indices", indices, jnp.integer)
+    if indices.shape != y.shape:
+        raise error(ValueError, "max_unpool", "indices", f"the shape of y, {y.shape}", indices.shape)
+    dims = spatial_dims("max_unpool", output_shape, y)
+    output_shape = to_ints("max_unpool", "output_shape", output_shape, dims, minimum=0)
+    y, restore = channels_last("max_unpool", y, dims, channel_axis)
+    indices, _ = channels_last("max_unpool", indices, dims, channel_axis)
+    return restore(_max_unpool(y, indices.astype(jnp.int32), output_shape))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _max_unpool(
+    y: Num[Array, "n *pooled c"], indices: Int32[Array, "n *pooled c"], output_shape: tuple[int, ...]
+) -> Num[Array, "n *spatial c"]:
+    return _max_unpool_fwd(y, indices, output_shape)[0]
+
+
+def _max_unpool_fwd(y, indices, output_shape):
+    n, c = y.shape[0], y.shape[-1]
+    cells = math.prod(output_shape)
+    values, places = y.reshape(n, math.prod(y.shape[1:-1]), c), indices.reshape(n, math.prod(y.shape[1:-1]), c)
+    number = lax.broadcasted_iota(jnp.int32, places.shape, 1)
+    ...
