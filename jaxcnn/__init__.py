@@ -28,7 +28,16 @@ from jaxcnn.loss import softmax_cross_entropy_with_integer_labels as softmax_cro
 from jaxcnn.pad import pad as pad
 from jaxcnn.patches import fold as fold
 from jaxcnn.patches import unfold as unfold
-from jaxcnn.pool import avg_pool as avg_pool
-from jaxcnn.pool import max_pool as max_pool
+from jaxcnn.pool_adaptive import adaptive_avg_pool as adaptive_avg_pool
+from jaxcnn.pool_adaptive import adaptive_max_pool as adaptive_max_pool
+from jaxcnn.pool_adaptive import global_avg_pool as global_avg_pool
+from jaxcnn.pool_adaptive import global_max_pool as global_max_pool
+from jaxcnn.pool_max import max_pool as max_pool
+from jaxcnn.pool_max import max_pool_with_indices as max_pool_with_indices
+from jaxcnn.pool_max import max_unpool as max_unpool
+from jaxcnn.pool_max import min_pool as min_pool
+from jaxcnn.pool_sum import avg_pool as avg_pool
+from jaxcnn.pool_sum import lp_pool as lp_pool
+from jaxcnn.pool_sum import sum_pool as sum_pool
 
 __version__ = "0.1.0"

@@ -96,20 +96,20 @@ def to_precision(function: str, precision: Any) -> Any:
     return lhs, rhs
 
 
-def spatial_dims(function: str, window: Any, x: jax.Array) -> int:
+def spatial_dims(function: str, window: Any, x: jax.Array, argument: str = "window", name: str = "x") -> int:
     """The number of spatial dimensions, where a single int may stand for all of them."""
     if is_integer(window):
         if x.ndim < 3:
-            expected = "(n, *spatial, c) where window is one int (a window of several says how many are spatial)"
-            raise error(ValueError, function, "x", expected, f"shape {x.shape}")
+            expected = f"(n, *spatial, c) where {argument} is one int (one per dimension says how many are spatial)"
+            raise error(ValueError, function, name, expected, f"shape {x.shape}")
         return x.ndim - 2
     if not isinstance(window, (Sequence, np.ndarray)) or isinstance(window, str) or len(window) == 0:
-        raise error(ValueError, function, "window", "an int or one per spatial dimension", repr(window))
+        raise error(ValueError, function, argument, "an int or one per spatial dimension", repr(window))
     return len(window)
 
 
 def channels_last(
-    function: str, x: jax.Array, dims: int, channel_axis: int
+    function: str, x: jax.Array, dims: int, channel_axis: int, name: str = "x"
 ) -> tuple[jax.Array, Callable[[jax.Array], jax.Array]]:
     """x as (n, *spatial, c), and the function that brings a result of that form back to the caller's.
 
@@ -117,7 +117,8 @@ def channels_last(
     """
     to_choice(function, "channel_axis", channel_axis, (-1, 1))
     if x.ndim < dims + 1:
-        raise error(ValueError, function, "x", f"at least {dims + 1} dimensions ({dims} spatial)", f"shape {x.shape}")
+        expected = f"at least {dims + 1} dimensions ({dims} spatial)"
+        raise error(ValueError, function, name, expected, f"shape {x.shape}")
     axis = -1 if channel_axis == -1 else -1 - dims
     x = jnp.moveaxis(x, axis, -1)
     batch = x.shape[: -1 - dims]

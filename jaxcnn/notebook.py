@@ -44,7 +44,8 @@ from jaxcnn.conv import conv
 from jaxcnn.dense import dense
 from jaxcnn.pad import pad as pad_axes
 from jaxcnn.patches import fold, unfold
-from jaxcnn.pool import avg_pool, max_pool
+from jaxcnn.pool_max import max_pool
+from jaxcnn.pool_sum import avg_pool
 
 Images = Num[Tensor, "m h w c"]
 Kernel = Num[Tensor, "i j c k"]

@@ -1,14 +1,16 @@
 """Maxima over windows. The gradient is a fixed sum over window offsets: no scatter anywhere."""
 
+import math
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Int32, Integer, Num, Real
 
-from jaxcnn.arguments import AnyArray, channels_last, error, is_integer, to_array, to_choice, to_ints
+from jaxcnn.arguments import AnyArray, channels_last, error, spatial_dims, to_array, to_choice, to_ints
 from jaxcnn.switches import Ties, find_maximum, is_switched, share, spread
 from jaxcnn.taps import read_taps, repeat
 from jaxcnn.window import Ints, Padding, Window, to_pool
@@ -63,16 +65,7 @@ def max_pool(
     """
     x = to_array("max_pool", "x", x, (jnp.integer, jnp.floating))
     ties = to_choice("max_pool", "ties", ties, ("first", "all", "even"))
-    x, geometry, restore = to_pool(
-        "max_pool",
-        x,
-        window,
-        strides=strides,
-        padding=padding,
-        dilation=dilation,
-        ceil_mode=ceil_mode,
-        channel_axis=channel_axis,
-    )
+    x, geometry, restore = to_pool("max_pool", x, window, strides, padding, dilation, ceil_mode, channel_axis)
     return restore(_max_pool(x, _MaxPool(geometry, ties)))
 
 
@@ -153,16 +146,7 @@ def min_pool(
     """
     x = to_array("min_pool", "x", x, (jnp.integer, jnp.floating))
     ties = to_choice("min_pool", "ties", ties, ("first", "all", "even"))
-    x, geometry, restore = to_pool(
-        "min_pool",
-        x,
-        window,
-        strides=strides,
-        padding=padding,
-        dilation=dilation,
-        ceil_mode=ceil_mode,
-        channel_axis=channel_axis,
-    )
+    x, geometry, restore = to_pool("min_pool", x, window, strides, padding, dilation, ceil_mode, channel_axis)
     return restore(_min_pool(x, _MaxPool(geometry, ties)))
 
 
@@ -227,14 +211,7 @@ def max_pool_with_indices(
     """
     x = to_array("max_pool_with_indices", "x", x, (jnp.integer, jnp.floating))
     x, geometry, restore = to_pool(
-        "max_pool_with_indices",
-        x,
-        window,
-        strides=strides,
-        padding=padding,
-        dilation=dilation,
-        ceil_mode=ceil_mode,
-        channel_axis=channel_axis,
+        "max_pool_with_indices", x, window, strides, padding, dilation, ceil_mode, channel_axis
     )
     y, indices = _max_pool_with_indices(x, geometry)
     return restore(y), restore(indices)
@@ -311,10 +288,10 @@ def max_unpool(
     y, indices = to_array("max_unpool", "y", y), to_array("max_unpool", "indices", indices, jnp.integer)
     if indices.shape != y.shape:
         raise error(ValueError, "max_unpool", "indices", f"the shape of y, {y.shape}", indices.shape)
-    dims = spatial_dims("max_unpool", output_shape, y)
+    dims = spatial_dims("max_unpool", output_shape, y, "output_shape", "y")
     output_shape = to_ints("max_unpool", "output_shape", output_shape, dims, minimum=0)
-    y, restore = channels_last("max_unpool", y, dims, channel_axis)
-    indices, _ = channels_last("max_unpool", indices, dims, channel_axis)
+    y, restore = channels_last("max_unpool", y, dims, channel_axis, "y")
+    indices, _ = channels_last("max_unpool", indices, dims, channel_axis, "indices")
     return restore(_max_unpool(y, indices.astype(jnp.int32), output_shape))
 
 
@@ -326,8 +303,22 @@ def _max_unpool(
 
 
 def _max_unpool_fwd(y, indices, output_shape):
-    n, c = y.shape[0], y.shape[-1]
-    cells = math.prod(output_shape)
-    values, places = y.reshape(n, math.prod(y.shape[1:-1]), c), indices.reshape(n, math.prod(y.shape[1:-1]), c)
-    number = lax.broadcasted_iota(jnp.int32, places.shape, 1)
-    ...
+    n, c, pooled, cells = y.shape[0], y.shape[-1], math.prod(y.shape[1:-1]), math.prod(output_shape)
+    y, places = y.reshape(n, pooled, c), indices.reshape(n, pooled, c)
+    p = lax.broadcasted_iota(jnp.int32, places.shape, 1)
+    example, channel = (lax.broadcasted_iota(jnp.int32, places.shape, axis) for axis in (0, 2))
+    nobody = jnp.full((n, cells, c), -1, jnp.int32)
+    last = nobody.at[example, jnp.where(places < 0, cells, places), channel].max(p, mode="drop")
+    x = jnp.where(last < 0, 0, jnp.take_along_axis(y, last, 1, mode="clip"))
+    is_last = (places >= 0) & (places < cells) & (jnp.take_along_axis(last, places, 1, mode="clip") == p)
+    return x.reshape(n, *output_shape, c), jnp.where(is_last, places, -1).reshape(indices.shape)
+
+
+def _max_unpool_bwd(output_shape, places, dx):
+    n, c, pooled = dx.shape[0], dx.shape[-1], math.prod(places.shape[1:-1])
+    flat = dx.reshape(n, math.prod(output_shape), c)
+    dy = jnp.take_along_axis(flat, places.reshape(n, pooled, c), 1, mode="clip").reshape(places.shape)
+    return jnp.where(places < 0, 0, dy), None
+
+
+_max_unpool.defvjp(_max_unpool_fwd, _max_unpool_bwd)

@@ -1,5 +1,6 @@
-"""Pooling: maxima and means over windows. The gradients are fixed sums over window offsets: no scatter anywhere."""
+"""Sums over windows: means, sums, p-norms. The gradients are fixed sums over window offsets."""
 
+import math
 from functools import partial
 from typing import NamedTuple
 
@@ -8,110 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Real
 
-from jaxcnn.arguments import AnyArray, accumulator, channels_last, spatial_dims, to_array, to_choice, to_ints
-from jaxcnn.switches import Ties, find_maximum, is_switched, share, spread
-from jaxcnn.taps import passes, read_taps, repeat, sum_taps
-from jaxcnn.window import Ints, Padding, Pads, Window
-
-
-def max_pool(
-    x: Real[AnyArray, "..."],
-    window: Ints,
-    *,
-    strides: Ints | None = None,
-    padding: Padding = "VALID",
-    dilation: Ints = 1,
-    ceil_mode: bool = False,
-    ties: Ties = "first",
-    channel_axis: int = -1,
-) -> Real[Array, "..."]:
-    """Maximum over windows.
-
-        y[n,p,c]  = max_i x[n, a(p,i), c]                            a(p,i) = s·p + d·i − lo
-        dx[n,a,c] = Σ_{(p,i): a(p,i) = a} dy[n,p,c] · m[n,p,i,c]
-
-    m says which taps i are the maximum of window p: the first in row-major order (`ties="first"`, as in PyTorch and
-    `jax.grad` of `lax.reduce_window`), every maximum in full ("all"), or every maximum with an equal share ("even", as
-    `jnp.max`). A NaN is the maximum of its window and takes the gradient. Padding takes none, not even in a window of
-    −inf; a window of padding alone gives −inf (the lowest integer for integers).
-
-    Args:
-      x: (n, *spatial, c), or (n, c, *spatial) with `channel_axis=1`; none or several batch dimensions work too.
-      window: a size per spatial dimension; an int is for all of them, with x of one batch dimension.
-      strides: None means the window.
-      padding: "VALID", "SAME", "SAME_LOWER", "CAUSAL" (1-D), an int, one int per dimension, or (low, high) pairs.
-      dilation: steps between the cells of a window.
-      ceil_mode: lets the last window overhang the end, unless it would start beyond input and low pad.
-
-    Returns:
-      y: (n, *output, c), laid out and typed like x.
-
-    Keeps one unsigned integer for each output: the number of the first maximal tap, or for other ties a bit for each
-    tap (an integer for every 32); recomputes nothing.
-
-    Raises:
-      ValueError: a window that does not fit x, an option out of its range.
-      TypeError: x is no array of real numbers.
-
-    Source: the mask of the classic NumPy notebooks; Zeiler and Fergus (arXiv:1311.2901) call m the switches.
-
-    >>> x = jnp.array([[1.0, 4.0, 4.0, 2.0]])[..., None]
-    >>> max_pool(x, 2, strides=1)[0, :, 0]
-    Array([4., 4., 4.], dtype=float32)
-    >>> jax.grad(lambda x: max_pool(x, 2, strides=1).sum())(x)[0, :, 0]
-    Array([0., 2., 1., 0.], dtype=float32)
-    """
-    x = to_array("max_pool", "x", x, (jnp.integer, jnp.floating))
-    ties = to_choice("max_pool", "ties", ties, ("first", "all", "even"))
-    x, restore = channels_last("max_pool", x, spatial_dims("max_pool", window, x), channel_axis)
-    geometry = Window.of(
-        "max_pool",
-        x.shape[1:-1],
-        window,
-        strides=window if strides is None else strides,
-        padding=padding,
-        dilation=dilation,
-        ceil_mode=ceil_mode,
-    )
-    return restore(_max_pool(x, _MaxPool(geometry, ties)))
-
-
-class _MaxPool(NamedTuple):
-    window: Window
-    ties: Ties
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _max_pool(x: Real[Array, "n *spatial c"], static: _MaxPool) -> Real[Array, "n *output c"]:
-    return _max_pool_fwd(x, static)[0]
-
-
-def _max_pool_fwd(x, static):
-    return _maximum(x, static)
-
-
-def _max_pool_bwd(static, switches, dy):
-    return (spread(dy, switches, *static).astype(dy.dtype),)
-
-
-_max_pool.defvjp(_max_pool_fwd, _max_pool_bwd)
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(1,))
-def _maximum(x, static):
-    return find_maximum(x, *static)
-
-
-@_maximum.defjvp
-def _maximum_jvp(static, primals, tangents):
-    """For derivatives of the gradient: the tangent goes through the same switches."""
-    window, ties = static
-    (x,), (dx,) = primals, tangents
-    y, switches = _maximum(x, static)
-    read = read_taps(dx, window, 0)
-    through = lambda tap, total: total + jnp.where(is_switched(switches, tap, ties), read(tap), 0)
-    dy = repeat(window.taps, through, jnp.zeros_like(y)) * share(switches, ties, y.dtype)
-    return (y, switches), (dy, tuple(np.zeros(word.shape, jax.dtypes.float0) for word in switches))
+from jaxcnn.arguments import AnyArray, accumulator, error, to_array, to_ints
+from jaxcnn.taps import spread_windows, sum_windows
+from jaxcnn.window import Ints, Padding, Pads, Window, to_pool
 
 
 def avg_pool(
@@ -154,20 +54,13 @@ def avg_pool(
     Array([1.5, 1.5], dtype=float32)
     """
     x = to_array("avg_pool", "x", x, jnp.floating)
-    x, restore = channels_last("avg_pool", x, spatial_dims("avg_pool", window, x), channel_axis)
     if divisor_override is not None:
         (divisor_override,) = to_ints("avg_pool", "divisor_override", divisor_override, 1, minimum=1)
-    geometry = partial(
-        Window.of,
-        "avg_pool",
-        x.shape[1:-1],
-        window,
-        strides=window if strides is None else strides,
-        padding=padding,
-        dilation=dilation,
-    )
-    counted = geometry().pads if count_include_pad else tuple((min(lo, 0), min(hi, 0)) for lo, hi in geometry().pads)
-    return restore(_avg_pool(x, _AvgPool(geometry(ceil_mode=ceil_mode), counted, divisor_override)))
+    x, geometry, restore = to_pool("avg_pool", x, window, strides, padding, dilation, ceil_mode, channel_axis)
+    steps = {"strides": geometry.strides, "dilation": geometry.dilation}
+    explicit = Window.of("avg_pool", geometry.input, geometry.size, padding=padding, **steps).pads
+    counted = explicit if count_include_pad else tuple((min(lo, 0), min(hi, 0)) for lo, hi in explicit)
+    return restore(_avg_pool(x, _AvgPool(geometry, counted, divisor_override)))
 
 
 class _AvgPool(NamedTuple):
@@ -189,28 +82,144 @@ def _avg_pool(x: Float[Array, "n *spatial c"], static: _AvgPool) -> Float[Array,
 
 
 def _avg_pool_fwd(x, static):
-    total = x.astype(accumulator(x.dtype))
-    for window in passes(static.window):
-        total = _sum(total, window)
+    total = sum_windows(x.astype(accumulator(x.dtype)), static.window)
     return (total / static.divisor(total.dtype)).astype(x.dtype), None
 
 
 def _avg_pool_bwd(static, _, dy):
-    dtype = accumulator(dy.dtype)
-    dx = dy.astype(dtype) / static.divisor(dtype)
-    for window in reversed(passes(static.window)):
-        dx = _spread(dx, window)
-    return (dx.astype(dy.dtype),)
+    wide = dy.astype(accumulator(dy.dtype))
+    return (spread_windows(wide / static.divisor(wide.dtype), static.window).astype(dy.dtype),)
 
 
 _avg_pool.defvjp(_avg_pool_fwd, _avg_pool_bwd)
 
 
-def _sum(x, window):
-    read = read_taps(x, window, 0)
-    start = jnp.zeros((x.shape[0], *window.output, x.shape[-1]), x.dtype)
-    return repeat(window.taps, lambda tap, total: total + read(tap), start)
+def sum_pool(
+    x: Real[AnyArray, "..."],
+    window: Ints,
+    *,
+    strides: Ints | None = None,
+    padding: Padding = "VALID",
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+    channel_axis: int = -1,
+) -> Real[Array, "..."]:
+    """Sum over windows.
+
+        y[n,p,c]  = Σ_i x̃[n, s·p + d·i, c]                            x̃: x, padded with zeros
+        dx[n,a,c] = Σ_{(p,i): a(p,i) = a} dy[n,p,c]                  a(p,i) = s·p + d·i − lo
+
+    Args:
+      x: (n, *spatial, c), or (n, c, *spatial) with `channel_axis=1`; none or several batch dimensions work too.
+      window, strides, padding, dilation, ceil_mode, channel_axis: as in `max_pool`.
+
+    Returns:
+      y: (n, *output, c), laid out and typed like x; 16-bit floats are summed in float32.
+
+    Keeps nothing; recomputes nothing.
+
+    Raises:
+      ValueError: a window that does not fit x, an option out of its range.
+      TypeError: x is no array of real numbers.
+
+    Source: `lax.reduce_window` with `lax.add`.
+
+    >>> sum_pool(jnp.array([[1.0, 2.0, 3.0]])[..., None], 2, strides=1)[0, :, 0]
+    Array([3., 5.], dtype=float32)
+    """
+    x = to_array("sum_pool", "x", x, (jnp.integer, jnp.floating))
+    x, geometry, restore = to_pool("sum_pool", x, window, strides, padding, dilation, ceil_mode, channel_axis)
+    return restore(_sum_pool(x, geometry))
 
 
-def _spread(dy, window):
-    return sum_taps(lambda tap, dy: jnp.where(tap < window.taps, dy, 0), (dy,), window)
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _sum_pool(x: Real[Array, "n *spatial c"], window: Window) -> Real[Array, "n *output c"]:
+    return _sum_pool_fwd(x, window)[0]
+
+
+def _sum_pool_fwd(x, window):
+    return sum_windows(x.astype(accumulator(x.dtype)), window).astype(x.dtype), None
+
+
+def _sum_pool_bwd(window, _, dy):
+    return (spread_windows(dy.astype(accumulator(dy.dtype)), window).astype(dy.dtype),)
+
+
+_sum_pool.defvjp(_sum_pool_fwd, _sum_pool_bwd)
+
+
+def lp_pool(
+    x: Float[AnyArray, "..."],
+    window: Ints,
+    *,
+    p: float = 2,
+    strides: Ints | None = None,
+    padding: Padding = "VALID",
+    dilation: Ints = 1,
+    ceil_mode: bool = False,
+    channel_axis: int = -1,
+) -> Float[Array, "..."]:
+    """The p-norm of each window.
+
+        y[n,q,c]  = (Σ_i |x̃[n, s·q + d·i, c]|ᵖ)^(1/p)                 x̃: x, padded with zeros
+        dx[n,a,c] = sign(x)·|x[n,a,c]|ᵖ⁻¹ · Σ_{(q,i): a(q,i) = a} dy[n,q,c] · y[n,q,c]¹⁻ᵖ       0 where y is 0
+
+    A window without a nonzero cell has the norm 0, and no gradient. PyTorch takes xᵖ without the absolute value, and
+    with `ceil_mode` scales up what overhangs; ONNX LpPool is as here.
+
+    Args:
+      x: (n, *spatial, c), or (n, c, *spatial) with `channel_axis=1`; none or several batch dimensions work too.
+      p: the exponent, a number from 1 on.
+      window, strides, padding, dilation, ceil_mode, channel_axis: as in `max_pool`.
+
+    Returns:
+      y: (n, *output, c), laid out and typed like x; 16-bit floats are computed in float32.
+
+    Keeps x and y, in float32 or better; recomputes the powers.
+
+    Raises:
+      ValueError: a window that does not fit x, an option out of its range.
+      TypeError: x is no array of floats.
+
+    Source: Gulcehre et al. (arXiv:1311.1780); ONNX LpPool.
+
+    >>> lp_pool(jnp.array([[3.0, -4.0, 0.0, 0.0]])[..., None], 2)[0, :, 0]
+    Array([5., 0.], dtype=float32)
+    """
+    x = to_array("lp_pool", "x", x, jnp.floating)
+    if not isinstance(p, (int, float, np.number)) or isinstance(p, bool) or not 1 <= p < math.inf:
+        raise error(ValueError, "lp_pool", "p", "a number from 1 on", p)
+    x, geometry, restore = to_pool("lp_pool", x, window, strides, padding, dilation, ceil_mode, channel_axis)
+    return restore(_lp_pool(x, _LpPool(geometry, int(p) if p == int(p) else float(p))))
+
+
+class _LpPool(NamedTuple):
+    window: Window
+    p: float
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _lp_pool(x: Float[Array, "n *spatial c"], static: _LpPool) -> Float[Array, "n *output c"]:
+    return _lp_pool_fwd(x, static)[0]
+
+
+def _lp_pool_fwd(x, static):
+    window, p = static
+    size = x.astype(accumulator(x.dtype)) if p % 2 == 0 else jnp.abs(x).astype(accumulator(x.dtype))
+    total = sum_windows(size**p, window)
+    zero = total == 0
+    positive = jnp.where(zero, 1, total)
+    y = jnp.where(zero, 0, jnp.sqrt(positive) if p == 2 else positive ** (1 / p))
+    return y.astype(x.dtype), (x, y)
+
+
+def _lp_pool_bwd(static, residuals, dy):
+    window, p = static
+    x, y = residuals
+    zero, wide = y == 0, x.astype(y.dtype)
+    scaled = jnp.where(zero, 0, dy.astype(y.dtype) * jnp.where(zero, 1, y) ** (1 - p))
+    slope = wide ** (p - 1) if p % 2 == 0 else jnp.sign(wide) * jnp.abs(wide) ** (p - 1)
+    return ((slope * spread_windows(scaled, window)).astype(x.dtype),)
+
+
+_lp_pool.defvjp(_lp_pool_fwd, _lp_pool_bwd)

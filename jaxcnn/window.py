@@ -193,7 +193,6 @@ def to_pool(
     function: str,
     x: jax.Array,
     window: Ints,
-    *,
     strides: Ints | None,
     padding: Padding,
     dilation: Ints,

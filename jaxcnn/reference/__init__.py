@@ -16,5 +16,14 @@ from jaxcnn.reference.loss import softmax_cross_entropy_with_integer_labels as s
 from jaxcnn.reference.patches import fold as fold
 from jaxcnn.reference.patches import pad as pad
 from jaxcnn.reference.patches import unfold as unfold
+from jaxcnn.reference.pool import adaptive_avg_pool as adaptive_avg_pool
+from jaxcnn.reference.pool import adaptive_max_pool as adaptive_max_pool
 from jaxcnn.reference.pool import avg_pool as avg_pool
+from jaxcnn.reference.pool import global_avg_pool as global_avg_pool
+from jaxcnn.reference.pool import global_max_pool as global_max_pool
+from jaxcnn.reference.pool import lp_pool as lp_pool
 from jaxcnn.reference.pool import max_pool as max_pool
+from jaxcnn.reference.pool import max_pool_with_indices as max_pool_with_indices
+from jaxcnn.reference.pool import max_unpool as max_unpool
+from jaxcnn.reference.pool import min_pool as min_pool
+from jaxcnn.reference.pool import sum_pool as sum_pool

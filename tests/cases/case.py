@@ -11,8 +11,13 @@ import jaxcnn
 from jaxcnn import reference
 
 CONVOLUTIONS = ("conv", "conv_transpose", "depthwise_conv", "separable_conv")
-LINEAR = {*CONVOLUTIONS, "dense", "avg_pool", "pad", "unfold", "fold"}  # in each argument alone
-RULES = {"depthwise_conv": "conv"}  # a call of another op's rule
+SUMS = ("avg_pool", "sum_pool", "adaptive_avg_pool", "global_avg_pool", "max_unpool")
+LINEAR = {*CONVOLUTIONS, *SUMS, "dense", "pad", "unfold", "fold"}  # in each argument alone
+RULES = {  # a call of another op's rule
+    "depthwise_conv": "conv",
+    "global_avg_pool": "adaptive_avg_pool",
+    "global_max_pool": "adaptive_max_pool",
+}
 
 
 @dataclass(frozen=True, eq=False)
