@@ -15,7 +15,10 @@ from jax import lax
 from jaxtyping import Array, Float, Real
 
 from jaxcnn.arguments import AnyArray, accumulator, channels_last, error, spatial_dims, to_array, to_ints
+from jaxcnn.taps import repeat
 from jaxcnn.window import Ints
+
+NOWHERE = np.iinfo(np.int32).max
 
 
 class _Planes(NamedTuple):
@@ -64,16 +67,14 @@ def _adaptive_avg_pool(x: Float[Array, "n *spatial c"], planes: _Planes) -> Floa
 def _adaptive_avg_pool_fwd(x, planes):
     y = x.astype(accumulator(x.dtype))
     for axis, n, o in _axes(planes):
-        cells, inside = _cells(n, o)
-        y = jnp.sum(_take(y, cells, inside, axis, 0), axis + 1)
+        y = _sum(y, _cells(n, o), axis)
     return (y / _sizes(planes, y.dtype)).astype(x.dtype), None
 
 
 def _adaptive_avg_pool_bwd(planes, _, dy):
     dx = dy.astype(accumulator(dy.dtype)) / _sizes(planes, accumulator(dy.dtype))
     for axis, n, o in _axes(planes):
-        windows, covers = _windows(n, o)
-        dx = jnp.sum(_take(dx, windows, covers, axis, 0), axis + 1)
+        dx = _sum(dx, _windows(n, o), axis)
     return (dx.astype(dy.dtype),)
 
 
@@ -153,14 +154,9 @@ def _adaptive_max_pool_fwd(x, planes):
 
 def _adaptive_max_pool_bwd(planes, index, dy):
     dx, below = dy.astype(accumulator(dy.dtype)), math.prod(planes.input)
-    for axis, n, o in reversed(list(_axes(planes))):
+    for axis, n, o in reversed(_axes(planes)):
         below //= max(n, 1)
-        windows, covers = _windows(n, o)
-        index = _take(index, windows, covers, axis, -1)
-        here = index // max(below, 1) == lax.broadcasted_iota(jnp.int32, index.shape, axis)
-        dx = jnp.sum(jnp.where(here, _take(dx, windows, covers, axis, 0), 0), axis + 1)
-        # Windows that chose the same row chose the same cell in it.
-        index = jnp.max(jnp.where(here, index % max(below, 1), -1), axis + 1, initial=-1)
+        dx, index = _give_back(dx, index, below, _windows(n, o), axis)
     return (dx.astype(dy.dtype),)
 
 
@@ -203,15 +199,9 @@ def _first_maximum(x, planes):
     """The maximum of each window, and the row-major index of the first cell that has it."""
     lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
     everywhere = np.arange(math.prod(planes.input), dtype=np.int32).reshape(1, *planes.input, 1)
-    y, index = x, jnp.broadcast_to(everywhere, x.shape)
+    y, index = x, jnp.asarray(everywhere)
     for axis, n, o in _axes(planes):
-        table, inside = _cells(n, o)
-        cells = _take(y, table, inside, axis, lowest)
-        y = jnp.max(cells, axis + 1, initial=lowest)
-        found = (cells == jnp.expand_dims(y, axis + 1)) | jnp.isnan(cells)
-        nowhere = jnp.iinfo(jnp.int32).max
-        places = _take(index, table, inside, axis, nowhere)
-        index = jnp.min(jnp.where(found, places, nowhere), axis + 1, initial=nowhere)
+        y, index = _highest(y, index, _cells(n, o), axis, lowest)
     return y, index
 
 
@@ -245,31 +235,91 @@ def _to_one_cell(function, x, keepdims, channel_axis):
 
 
 def _axes(planes):
-    """Axis, cells in, cells out, of the last dimension first: its passes are over memory that lies together."""
-    for dim in reversed(range(len(planes.input))):
-        yield 1 + dim, planes.input[dim], planes.output[dim]
+    """Axis, cells in, cells out; the last dimension first, as its passes are over memory that lies together."""
+    return [(1 + dim, *sizes) for dim, sizes in enumerate(zip(*planes))][::-1]
+
+
+def _sum(x, table, axis):
+    """Σ_t x[…, table[·, t], …]."""
+    if table.splits(x, axis):
+        return jnp.sum(table.split(x, axis), axis + 1)
+    read = _reader(x, table, axis, 0)
+    return repeat(table.width, lambda t, total: total + read(t), jnp.zeros_like(read(0)))
+
+
+def _highest(x, index, table, axis, lowest):
+    """The maximum over t of x[…, table[·, t], …], and the lowest index of those that have it."""
+    if table.splits(x, axis):
+        cells, places = table.split(x, axis), table.split(index, axis)
+        y = jnp.max(cells, axis + 1)
+        here = (cells == jnp.expand_dims(y, axis + 1)) | jnp.isnan(cells)
+        return y, jnp.min(jnp.where(here, places, NOWHERE), axis + 1)
+    read, place = _reader(x, table, axis, lowest), _reader(index, table, axis, NOWHERE)
+    y = repeat(table.width, lambda t, y: jnp.maximum(y, read(t)), jnp.full_like(read(0), lowest))
+
+    def first(t, index):
+        here = (read(t) == y) | jnp.isnan(read(t))
+        return jnp.where(here, jnp.minimum(index, place(t)), index)
+
+    return y, repeat(table.width, first, jnp.full(y.shape, NOWHERE, jnp.int32))
+
+
+def _give_back(dy, index, below, table, axis):
+    """What the windows of `table` give to each cell: of dy, and of the index the part that later axes want."""
+    read, place = _reader(dy, table, axis, 0), _reader(index, table, axis, -1)
+
+    def add(t, found):
+        dx, index = found
+        cell = place(t)
+        here = cell // below == lax.broadcasted_iota(jnp.int32, dx.shape, axis)
+        # Windows that chose the same row chose the same cell in it.
+        return dx + jnp.where(here, read(t), 0), jnp.where(here, cell % below, index)
+
+    shape = read(0).shape
+    return repeat(table.width, add, (jnp.zeros(shape, dy.dtype), jnp.full(shape, -1, jnp.int32)))
+
+
+class _Table(NamedTuple):
+    """For each row the numbers of what it sees, and which of these count: both (rows, width)."""
+
+    numbers: np.ndarray
+    counts: np.ndarray
+
+    @property
+    def width(self) -> int:
+        return self.numbers.shape[1]
+
+    def splits(self, x: jax.Array, axis: int) -> bool:
+        """Whether each cell of this axis stands in one row."""
+        return self.numbers.size == x.shape[axis] > 0
+
+    def split(self, x: jax.Array, axis: int) -> jax.Array:
+        """An axis that splits, as rows and what these see."""
+        return x.reshape(*x.shape[:axis], *self.numbers.shape, *x.shape[axis + 1 :])
+
+    @classmethod
+    def of(cls, start: np.ndarray, stop: np.ndarray, size: int) -> "_Table":
+        """The numbers from start to before stop; as many for all rows, below `size`, at least one."""
+        width = (stop - start).max(initial=1)
+        numbers = np.minimum(start, max(size - width, 0))[:, None] + np.arange(width)
+        return cls(numbers, (start[:, None] <= numbers) & (numbers < stop[:, None]))
+
+
+def _cells(n: int, o: int) -> _Table:
+    """The cells that each window sees."""
+    return _Table.of(*_bounds(n, o), n)
+
+
+def _windows(n: int, o: int) -> _Table:
+    """The windows that see each cell."""
+    (start, stop), a = _bounds(n, o), np.arange(n)
+    return _Table.of(np.searchsorted(stop, a, side="right"), np.searchsorted(start, a, side="right"), o)
 
 
 def _bounds(n: int, o: int) -> tuple[np.ndarray, np.ndarray]:
     """Where each window begins and ends."""
     p = np.arange(o)
     return p * n // max(o, 1), -(-(p + 1) * n // max(o, 1))
-
-
-def _cells(n: int, o: int) -> tuple[np.ndarray, np.ndarray]:
-    """The cells that each window sees, (o, k), and which of these entries count."""
-    start, stop = _bounds(n, o)
-    cells = start[:, None] + np.arange((stop - start).max(initial=0))
-    return cells, cells < stop[:, None]
-
-
-def _windows(n: int, o: int) -> tuple[np.ndarray, np.ndarray]:
-    """The windows that see each cell, (n, m), and which of these entries count."""
-    start, stop = _bounds(n, o)
-    a = np.arange(n)
-    first, behind = np.searchsorted(stop, a, side="right"), np.searchsorted(start, a, side="right")
-    windows = first[:, None] + np.arange((behind - first).max(initial=0))
-    return windows, windows < behind[:, None]
 
 
 def _sizes(planes, dtype):
@@ -281,14 +331,18 @@ def _sizes(planes, dtype):
     return jnp.asarray(sizes[None, ..., None], dtype)
 
 
-def _take(x, table, valid, axis, fill):
-    """x[…, table, …]: an axis of x becomes the two of the table; `fill` where an entry does not count."""
-    (rows, width), size = table.shape, x.shape[axis]
-    shape = (*x.shape[:axis], rows, width, *x.shape[axis + 1 :])
-    if rows * width == size and (table.reshape(-1) == np.arange(size)).all():
-        return x.reshape(shape)
-    copies = rows // max(size, 1)
-    if width == 1 and rows == size * copies and (table[:, 0] == np.repeat(np.arange(size), copies)).all():
-        return jnp.repeat(x, copies, axis).reshape(shape)
-    taken = jnp.take(x, table.reshape(-1), axis, mode="clip").reshape(shape)
-    return taken if valid.all() else jnp.where(valid.reshape(rows, width, *(1,) * (x.ndim - axis - 1)), taken, fill)
+def _reader(x, table, axis, fill):
+    """x as a function of t: x[…, table[·, t], …], with `fill` where an entry does not count."""
+    (rows, width), size = table.numbers.shape, x.shape[axis]
+    if size == 0:
+        return lambda t: jnp.full((*x.shape[:axis], rows, *x.shape[axis + 1 :]), fill, x.dtype)
+    spread = (1,) * axis + (rows,) + (1,) * (x.ndim - axis - 1)
+    numbers, counts = jnp.asarray(table.numbers.T), jnp.asarray(table.counts.T)
+
+    def read(t):
+        if isinstance(t, int) and rows == size * (copies := rows // size) and copies and width == 1:
+            return jnp.repeat(x, copies, axis)
+        taken = jnp.take(x, numbers[t], axis, mode="clip")
+        return taken if table.counts.all() else jnp.where(counts[t].reshape(spread), taken, fill)
+
+    return read

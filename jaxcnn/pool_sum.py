@@ -57,8 +57,7 @@ def avg_pool(
     if divisor_override is not None:
         (divisor_override,) = to_ints("avg_pool", "divisor_override", divisor_override, 1, minimum=1)
     x, geometry, restore = to_pool("avg_pool", x, window, strides, padding, dilation, ceil_mode, channel_axis)
-    steps = {"strides": geometry.strides, "dilation": geometry.dilation}
-    explicit = Window.of("avg_pool", geometry.input, geometry.size, padding=padding, **steps).pads
+    explicit = to_pool("avg_pool", x, geometry.size, geometry.strides, padding, dilation, False, -1)[1].pads
     counted = explicit if count_include_pad else tuple((min(lo, 0), min(hi, 0)) for lo, hi in explicit)
     return restore(_avg_pool(x, _AvgPool(geometry, counted, divisor_override)))
 
@@ -152,7 +151,7 @@ def lp_pool(
     x: Float[AnyArray, "..."],
     window: Ints,
     *,
-    p: float = 2,
+    p: int | float = 2,
     strides: Ints | None = None,
     padding: Padding = "VALID",
     dilation: Ints = 1,
@@ -195,7 +194,7 @@ def lp_pool(
 
 class _LpPool(NamedTuple):
     window: Window
-    p: float
+    p: int | float
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))

@@ -74,16 +74,23 @@ def sum_windows(x: jax.Array, window: Window) -> jax.Array:
     """Σ_i x̃[s·p + d·i] for every output p."""
     for part in passes(window):
         read = read_taps(x, part, 0)
-        start = jnp.zeros((x.shape[0], *part.output, x.shape[-1]), x.dtype)
-        x = repeat(part.taps, lambda tap, total, read=read: total + read(tap), start)
+        x = repeat(part.taps, _adding(read), jnp.zeros((x.shape[0], *part.output, x.shape[-1]), x.dtype))
     return x
 
 
 def spread_windows(dy: jax.Array, window: Window) -> jax.Array:
     """The adjoint: Σ_{(p,i): a(p,i) = a} dy[p] for every cell a."""
     for part in reversed(passes(window)):
-        dy = sum_taps(lambda tap, dy, part=part: jnp.where(tap < part.taps, dy, 0), (dy,), part)
+        dy = sum_taps(_every_tap(part), (dy,), part)
     return dy
+
+
+def _adding(read):
+    return lambda tap, total: total + read(tap)
+
+
+def _every_tap(window):
+    return lambda tap, dy: jnp.where(tap < window.taps, dy, 0)
 
 
 def write_taps(cells: jax.Array, window: Window) -> jax.Array:

@@ -201,9 +201,16 @@ def to_pool(
 ) -> tuple[jax.Array, Window, Callable[[jax.Array], jax.Array]]:
     """x as (n, *spatial, c), its window, and the function that brings a result to the layout of x."""
     x, restore = channels_last(function, x, spatial_dims(function, window, x), channel_axis)
-    strides = window if strides is None else strides
-    options = {"strides": strides, "padding": padding, "dilation": dilation, "ceil_mode": ceil_mode}
-    return x, Window.of(function, x.shape[1:-1], window, **options), restore
+    geometry = Window.of(
+        function,
+        x.shape[1:-1],
+        window,
+        strides=window if strides is None else strides,
+        padding=padding,
+        dilation=dilation,
+        ceil_mode=ceil_mode,
+    )
+    return x, geometry, restore
 
 
 def to_pairs(function: str, padding: Padding, dims: int) -> Pads:

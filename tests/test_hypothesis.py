@@ -114,6 +114,35 @@ def test_avg_pool(geometry, count_include_pad, ceil_mode):
 
 
 @few
+@given(geometries(), st.sampled_from([1, 2, 3, 2.5]), st.booleans(), st.booleans())
+def test_lp_pool(geometry, p, grid, ceil_mode):
+    shape, window, options = geometry
+    options["ceil_mode"] = ceil_mode and isinstance(options["padding"], str)
+    call = lambda ops: lambda x: ops.lp_pool(x, window, p=p, **options)
+    x = normal(2, *shape, 2)
+    assert_rule(call(jaxcnn), call(reference), [np.round(x) if grid else x])
+
+
+@few
+@given(geometries(), st.booleans())
+def test_max_pool_with_indices(geometry, grid):
+    shape, window, options = geometry
+    call = lambda ops: lambda x: ops.max_pool_with_indices(x, window, **options)
+    x = normal(2, *shape, 2)
+    assert_rule(call(jaxcnn), call(reference), [np.round(x) if grid else x])
+
+
+@few
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=2), st.booleans())
+def test_adaptive_pools(sizes, grid):
+    shape, output_shape = zip(*sizes)
+    x = normal(2, *shape, 2)
+    for name in ("adaptive_avg_pool", "adaptive_max_pool"):
+        call = lambda ops, name=name: lambda x: getattr(ops, name)(x, output_shape)
+        assert_rule(call(jaxcnn), call(reference), [np.round(x) if grid else x])
+
+
+@few
 @given(geometries())
 def test_unfold_and_fold(geometry):
     shape, window, options = geometry

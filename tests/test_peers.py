@@ -211,3 +211,77 @@ class TestDepthwise:
         layer = linen.Conv(12, (3, 2), strides, padding.upper(), feature_group_count=3)
         ours = jaxcnn.depthwise_conv(x, w, b, strides=strides, padding=padding)
         assert_close(ours, layer.apply({"params": {"kernel": w, "bias": b}}, x), 1e-5)
+
+
+TORCH_POOLS = [  # x, options of both
+    ((2, 3, 11), {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True}),
+    ((2, 3, 7, 9), {"kernel_size": (3, 2), "stride": (2, 3), "padding": (1, 0), "ceil_mode": True}),
+    ((2, 3, 8, 7), {"kernel_size": 2}),
+    ((1, 2, 5, 6, 7), {"kernel_size": 3, "stride": (2, 1, 2), "padding": 1, "ceil_mode": True}),
+]
+
+
+def assert_torch(ours, theirs, x):
+    """Value and gradient; where the value comes with indices, these too."""
+    torch = pytest.importorskip("torch")
+    leaf = torch.tensor(x, requires_grad=True)
+    y = theirs(leaf)
+    y, *indices = y if isinstance(y, tuple) else (y,)
+    (dy,) = draw(tuple(y.shape))
+    y.backward(torch.tensor(dy))
+    value, vjp, *found = jax.vjp(ours, x, has_aux=bool(indices))
+    assert_close((value, vjp(dy)), (y.detach(), (leaf.grad,)), 1e-6)
+    assert_close(found, indices, 0)
+
+
+@pytest.mark.parametrize(("shape", "options"), TORCH_POOLS)
+@pytest.mark.parametrize("kind", ["max", "avg", "avg without padding", "avg divided"])
+def test_pools_of_torch(shape, options, kind):
+    functional = pytest.importorskip("torch").nn.functional
+    dims = len(shape) - 2
+    if kind == "avg divided" and dims == 1:
+        pytest.skip("PyTorch has no divisor in one dimension")
+    names = {"kernel_size": "window", "stride": "strides"}
+    ours = {names.get(name, name): value for name, value in options.items()}
+    ours = {"channel_axis": 1, "padding": 0, **ours}
+    (x,) = draw(shape)
+    if kind == "max":
+        theirs = getattr(functional, f"max_pool{dims}d")
+        assert_torch(
+            lambda x: jaxcnn.max_pool_with_indices(x, **ours), lambda x: theirs(x, return_indices=True, **options), x
+        )
+        assert_torch(lambda x: jaxcnn.max_pool(x, **ours), lambda x: theirs(x, **options), x)
+        return
+    more = {"avg": {}, "avg without padding": {"count_include_pad": False}, "avg divided": {"divisor_override": 5}}
+    theirs = getattr(functional, f"avg_pool{dims}d")
+    assert_torch(lambda x: jaxcnn.avg_pool(x, **ours, **more[kind]), lambda x: theirs(x, **options, **more[kind]), x)
+
+
+@pytest.mark.parametrize(
+    ("shape", "output_shape"), [((2, 3, 7), (3,)), ((2, 3, 5, 6), (7, 4)), ((1, 2, 4, 5, 6), (2, 5, 3))]
+)
+def test_adaptive_pools_of_torch(shape, output_shape):
+    functional = pytest.importorskip("torch").nn.functional
+    (x,) = draw(shape)
+    for kind in ("avg", "max"):
+        ours, theirs = (
+            getattr(jaxcnn, f"adaptive_{kind}_pool"),
+            getattr(functional, f"adaptive_{kind}_pool{x.ndim - 2}d"),
+        )
+        assert_torch(
+            lambda x, ours=ours: ours(x, output_shape, channel_axis=1),
+            lambda x, theirs=theirs: theirs(x, output_shape),
+            x,
+        )
+
+
+def test_max_unpool_of_torch():
+    torch = pytest.importorskip("torch")
+    (x,) = draw((2, 3, 7, 9))
+    y, indices = torch.nn.functional.max_pool2d(torch.tensor(x), 2, return_indices=True)
+    places = jnp.asarray(indices.numpy(), jnp.int32)
+    assert_torch(
+        lambda y: jaxcnn.max_unpool(y, places, output_shape=(7, 9), channel_axis=1),
+        lambda y: torch.nn.functional.max_unpool2d(y, indices, 2, output_size=(7, 9)),
+        y.numpy(),
+    )

@@ -119,7 +119,82 @@ def test_average_keeps_nothing():
     assert jax.tree.leaves(vjp) == []
 
 
+def test_indices_are_those_of_the_first_maximum():
+    """In the plane without padding, row-major; −1 where a window has no cell of the input."""
+    x = jnp.array([[0.0, 5, 5], [7, 0, -jnp.inf], [7, 1, jnp.nan]])[None, ..., None]
+    y, indices = jaxcnn.max_pool_with_indices(x, 2, strides=1, padding=[(0, 2), (0, 0)])
+    assert indices.dtype == jnp.int32
+    assert indices[0, ..., 0].tolist() == [[3, 1], [3, 8], [6, 8], [-1, -1]]
+    np.testing.assert_array_equal(y[0, 2:, :, 0], [[7, jnp.nan], [-jnp.inf, -jnp.inf]])
+    alone = jnp.full((1, 2, 2, 1), -jnp.inf)
+    assert jaxcnn.max_pool_with_indices(alone, 2, padding=1)[1][0, ..., 0].tolist() == [[0, 1], [2, 3]]
+
+
+@pytest.mark.parametrize("channel_axis", [-1, 1])
+def test_unpool_undoes_pool(channel_axis):
+    """The maxima return to their cells; the gradient of pooling again is the cotangent."""
+    shape = (2, 7, 9, 3) if channel_axis == -1 else (2, 3, 7, 9)
+    x = jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
+    pool = lambda x: jaxcnn.max_pool_with_indices(x, 2, channel_axis=channel_axis)
+    y, indices = pool(x)
+    unpooled = jaxcnn.max_unpool(y, indices, output_shape=(7, 9), channel_axis=channel_axis)
+    np.testing.assert_array_equal(unpooled, jnp.where(unpooled == 0, 0, x))
+    assert jnp.count_nonzero(unpooled) == y.size
+    dy = cotangent_of(lambda x: pool(x)[0], [x])
+    (dx,) = jax.vjp(lambda x: pool(x)[0], x)[1](dy)
+    np.testing.assert_array_equal(dx, jaxcnn.max_unpool(dy, indices, output_shape=(7, 9), channel_axis=channel_axis))
+
+
+def test_the_last_of_several_stays():
+    unpool = lambda y: jaxcnn.max_unpool(y, line(2, 0, 2, -1, 9, dtype=jnp.int32), output_shape=3)
+    x, vjp = jax.vjp(unpool, line(1, 2, 3, 4, 5))
+    assert x[0, :, 0].tolist() == [2, 0, 3]
+    assert vjp(line(10, 20, 30))[0][0, :, 0].tolist() == [0, 10, 30, 0, 0]
+
+
+@pytest.mark.parametrize("p", [1, 2, 3, 2.5])
+def test_norm_of_zeros_has_no_gradient(p):
+    x = line(0, 0, -3, 0)
+    y, vjp = jax.vjp(lambda x: jaxcnn.lp_pool(x, 2, p=p), x)
+    np.testing.assert_allclose(y[0, :, 0], [0, 3], rtol=1e-6)
+    np.testing.assert_allclose(vjp(line(5, 7))[0][0, :, 0], [0, 0, -7, 0], rtol=1e-6)
+
+
+def test_norm_is_of_absolute_values():
+    np.testing.assert_allclose(jaxcnn.lp_pool(line(-1, -2), 2, p=3)[0, 0, 0], 9 ** (1 / 3), rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int32"])
+def test_other_pools_of_integers(dtype):
+    x = line(3, 1, 0, 2, dtype=dtype)
+    for pool, expected in [
+        (lambda x: jaxcnn.min_pool(x, 2), [1, 0]),
+        (lambda x: jaxcnn.sum_pool(x, 2), [4, 2]),
+        (lambda x: jaxcnn.adaptive_max_pool(x, (3,)), [3, 1, 2]),
+        (lambda x: jaxcnn.max_pool_with_indices(x, 3, strides=1)[0], [3, 2]),
+    ]:
+        assert pool(x).dtype == dtype
+        assert pool(x)[0, :, 0].tolist() == expected
+    assert jaxcnn.min_pool(x, 1, padding=1)[0, 0, 0] == jnp.iinfo(dtype).max
+    assert jaxcnn.global_max_pool(x).tolist() == [[3]]
+
+
+def test_adaptive_windows_overlap_and_repeat():
+    x = line(0, 1, 2, 3, 4)
+    assert jaxcnn.adaptive_avg_pool(x, (3,))[0, :, 0].tolist() == [0.5, 2, 3.5]
+    assert jaxcnn.adaptive_max_pool(x, (7,))[0, :, 0].tolist() == [0, 1, 2, 2, 3, 4, 4]
+    pool = lambda x: jaxcnn.adaptive_max_pool(x, (3,))
+    assert gradient(pool, line(0, 9, 2, 9, jnp.nan), line(1, 2, 4))[0, :, 0].tolist() == [0, 3, 0, 0, 4]
+
+
 POOLS = {
+    "min": lambda x: jaxcnn.min_pool(x, 3, strides=2),
+    "with indices": lambda x: jaxcnn.max_pool_with_indices(x, 3, strides=2, padding=1)[0],
+    "lp": lambda x: jaxcnn.lp_pool(x, 3, strides=2),
+    "adaptive avg": lambda x: jaxcnn.adaptive_avg_pool(x, (5, 20)),
+    "adaptive max": lambda x: jaxcnn.adaptive_max_pool(x, (5, 20)),
+    "global avg": jaxcnn.global_avg_pool,
+    "global max": jaxcnn.global_max_pool,
     "max": lambda x: jaxcnn.max_pool(x, 3, strides=2, padding="SAME"),
     "max all": lambda x: jaxcnn.max_pool(x, 2, ties="all"),
     "max even, dilated": lambda x: jaxcnn.max_pool(x, 2, dilation=2, strides=1, ties="even"),

@@ -19,6 +19,7 @@ def _draw(*shape: int) -> np.ndarray:
 
 IMAGES = _draw(4, 11, 13, 6)
 LOGITS = _draw(16, 10)
+_PLACES = np.argsort(_draw(4, 143, 6), 1)[:, :30].reshape(4, 5, 6, 6)
 CASES: dict[str, tuple[list[np.ndarray], dict[str, Any]]] = {
     "conv": ([IMAGES, _draw(3, 3, 6, 8), _draw(8)], {"strides": 2}),
     "conv, groups": ([IMAGES, _draw(3, 3, 2, 9), _draw(9)], {"groups": 3, "dilation": 2}),
@@ -32,6 +33,15 @@ CASES: dict[str, tuple[list[np.ndarray], dict[str, Any]]] = {
     "max_pool, ties all": ([IMAGES], {"window": 2, "ties": "all"}),
     "max_pool, ties even": ([IMAGES], {"window": 2, "ties": "even"}),
     "avg_pool": ([IMAGES], {"window": 3, "strides": 2, "padding": "SAME", "count_include_pad": False}),
+    "min_pool": ([IMAGES], {"window": 3, "strides": 2}),
+    "max_pool_with_indices": ([IMAGES], {"window": 3, "strides": 2, "padding": 1}),
+    "max_unpool": ([_draw(4, 5, 6, 6), _PLACES], {"output_shape": (11, 13)}),
+    "sum_pool": ([IMAGES], {"window": 3, "dilation": 2, "ceil_mode": True}),
+    "lp_pool": ([IMAGES], {"window": 3, "p": 3, "strides": 2}),
+    "adaptive_avg_pool": ([IMAGES], {"output_shape": (4, 5)}),
+    "adaptive_max_pool": ([IMAGES], {"output_shape": (4, 5)}),
+    "global_avg_pool": ([IMAGES], {}),
+    "global_max_pool": ([IMAGES], {}),
     "pad": ([IMAGES], {"padding": ((2, 1), (0, 3)), "mode": "reflect"}),
     "unfold": ([IMAGES], {"window": 3, "strides": 2, "padding": "SAME"}),
     "fold": ([_draw(4, 5, 6, 54)], {"window": 3, "strides": 2, "output_shape": (11, 13)}),

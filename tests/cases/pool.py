@@ -66,7 +66,9 @@ MAX_UNPOOL = [
     Case("max_unpool", ((2, 3, 4, 3),), {"output_shape": (4, 5)}, (_PLACES[:, :12].reshape(2, 3, 4, 3),)),
     Case("max_unpool", ((2, 12, 3),), {"output_shape": 20}, (_PLACES[:, :12],)),
     Case("max_unpool", ((2, 12, 3),), {"output_shape": 4}, (_PLACES[:, :12] % 4,)),
-    Case("max_unpool", ((3, 2, 2),), {"output_shape": (3, 2), "channel_axis": 1}, (_PLACES[0, :12, 0].reshape(3, 2, 2),)),
+    Case(
+        "max_unpool", ((3, 2, 2),), {"output_shape": (3, 2), "channel_axis": 1}, (_PLACES[0, :12, 0].reshape(3, 2, 2),)
+    ),
     Case("max_unpool", ((0, 2, 1),), {"output_shape": 3}, (np.zeros((0, 2, 1), np.int8),)),
 ]
 _PLANES = [
