@@ -163,7 +163,7 @@ def lp_pool(
         y[n,q,c]  = (Σ_i |x̃[n, s·q + d·i, c]|ᵖ)^(1/p)                 x̃: x, padded with zeros
         dx[n,a,c] = sign(x)·|x[n,a,c]|ᵖ⁻¹ · Σ_{(q,i): a(q,i) = a} dy[n,q,c] · y[n,q,c]¹⁻ᵖ       0 where y is 0
 
-    A window without a nonzero cell has the norm 0, and no gradient. PyTorch takes xᵖ without the absolute value, and
+    A window without a nonzero cell has the norm 0, and no gradient; sign(0) = 0. PyTorch takes xᵖ without the absolute value, and
     with `ceil_mode` scales up what overhangs; ONNX LpPool is as here.
 
     Args:

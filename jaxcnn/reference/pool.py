@@ -87,7 +87,9 @@ def sum_pool(x, window, *, strides=None, padding="VALID", dilation=1, ceil_mode=
 def lp_pool(x, window, *, p=2, strides=None, padding="VALID", dilation=1, ceil_mode=False, channel_axis=-1):
     """A sum of powers; where it is 0 its root has no slope, and autodiff would give NaN."""
     options = {"strides": strides, "padding": padding, "dilation": dilation, "ceil_mode": ceil_mode}
-    total = sum_pool(jnp.abs(x.astype(accumulator(x.dtype))) ** p, window, channel_axis=channel_axis, **options)
+    wide = x.astype(accumulator(x.dtype))
+    size = wide * jnp.sign(wide)  # as jnp.abs, whose derivative at 0 is 1
+    total = sum_pool(size**p, window, channel_axis=channel_axis, **options)
     return jnp.where(total == 0, 0, jnp.where(total == 0, 1, total) ** (1 / p)).astype(x.dtype)
 
 
