@@ -11,7 +11,7 @@ import jaxcnn
 from jaxcnn import algorithms, reference
 from jaxcnn.window import Convolution, Window
 
-few = settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+few = settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
 @st.composite
