@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 
 AnyArray = jax.Array | np.ndarray
+Number = int | float | np.integer | np.floating
 
 
 def error(kind: type[Exception], function: str, argument: str, expected: str, got: Any) -> Exception:
@@ -54,10 +55,10 @@ def to_array(function: str, argument: str, value: Any, kind: Any = jnp.number) -
 
 
 def to_number(
-    function: str, argument: str, value: Any, *, minimum: float = -math.inf, maximum: float = math.inf
+    function: str, argument: str, value: Any, *, minimum: Number = -math.inf, maximum: Number = math.inf
 ) -> float:
     """A real number that is known while tracing."""
-    if isinstance(value, (int, float, np.integer, np.floating)) and minimum <= value <= maximum:
+    if isinstance(value, Number) and minimum <= value <= maximum:
         return float(value)
     limits = "" if math.isinf(minimum) else f" of at least {minimum}"
     limits = limits if math.isinf(maximum) else f" from {minimum} to {maximum}"

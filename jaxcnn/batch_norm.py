@@ -2,13 +2,14 @@
 
 from collections.abc import Hashable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Real
+from jaxtyping import Array, Bool, Float
 
-from jaxcnn.arguments import AnyArray, accumulator, error, to_array, to_choice, to_mask, to_number, to_parameter
+from jaxcnn.arguments import AnyArray, Number, accumulator, error, to_array, to_choice, to_mask, to_number, to_parameter
 from jaxcnn.moments import Statistics, moments, normalize, normalize_gradients, sum_to
 
 
@@ -17,7 +18,7 @@ def batch_norm(
     scale: Float[AnyArray, " c"] | None,
     bias: Float[AnyArray, " c"] | None,
     *,
-    epsilon: float = 1e-5,
+    epsilon: Number = 1e-5,
     axis_name: Hashable = None,
     where: Bool[AnyArray, "..."] | None = None,
     channel_axis: int = -1,
@@ -32,14 +33,14 @@ def batch_norm(
                  Dmean = dmean − rstd · Σ g
                  Dvar  = dvar − ½ rstd² · Σ g·x̂
 
-    Derivation: x acts on y directly, with slope rstd, and through the statistics. ∂mean/∂x = 1/N; ∂var/∂x = 2(x − mean)/N,
-    as the path through the mean in var has the factor Σ (x − mean) = 0. The mean acts on each y with slope −rstd, which
-    makes Dmean. The variance acts on rstd with slope −½ rstd³ and that on each y with (x − mean) = x̂/rstd, which makes
-    Dvar. Without cotangents of mean and var this is the textbook's dx = rstd · (g − Σg/N − x̂ · Σ(g·x̂)/N).
+    Derivation: x acts on x̂ directly, with slope rstd, and through the two statistics, with slopes 1/N and 2(x − mean)/N
+    (that mean also stands in var does not matter: its slope there is −2/N · Σ (x − mean) = 0). The mean acts on each x̂
+    with slope −rstd, which makes Dmean. The variance acts on rstd with slope −½ rstd³, and rstd on each x̂ with slope
+    x − mean = x̂ / rstd, which makes Dvar. Without dmean and dvar this is dx = rstd · (g − Σg/N − x̂ · Σ(g·x̂)/N).
 
-    With `where`, only its True cells count in N, mean and var, and only they get the terms in 1/N; all are normalised. A
-    channel in which no cell counts has mean and variance 0. With `axis_name`, N, mean, var, Dmean and Dvar are summed over
-    all devices; dscale and dbias are the device's own share.
+    With `where`, only its True cells count in N, mean and var, and only they get the terms in 1/N; all are normalised.
+    A channel in which no cell counts has mean and variance 0. With `axis_name`, N, mean, var, Dmean and Dvar are sums
+    over all devices; dscale and dbias are the device's own share.
 
     Args:
       x: (n, *spatial, c), or (n, c, *spatial) with `channel_axis=1`; also (n, c).
@@ -64,10 +65,9 @@ def batch_norm(
     >>> print(y[:, 0], mean, var)
     [-1.  1.] [2.] [1.]
     """
-    x, (scale, bias) = _to_operands("batch_norm", x, channel_axis, scale=scale, bias=bias)
+    x, axes, (scale, bias) = _to_operands("batch_norm", x, channel_axis, scale=scale, bias=bias)
     axis_name = tuple(axis_name) if isinstance(axis_name, list) else axis_name
-    epsilon = to_number("batch_norm", "epsilon", epsilon, minimum=0)
-    static = Statistics(_all_but(channel_axis, x), epsilon, axis_name)
+    static = Statistics(axes, to_number("batch_norm", "epsilon", epsilon, minimum=0), axis_name)
     y, mean, var = _batch_norm(x, scale, bias, to_mask("batch_norm", where, x), static)
     return y, mean.reshape(-1), var.reshape(-1)
 
@@ -106,7 +106,7 @@ def batch_norm_inference(
     scale: Float[AnyArray, " c"] | None,
     bias: Float[AnyArray, " c"] | None,
     *,
-    epsilon: float = 1e-5,
+    epsilon: Number = 1e-5,
     channel_axis: int = -1,
 ) -> Float[Array, "..."]:
     """Each channel normalised with given statistics, as a rule the running ones of the training.
@@ -141,9 +141,9 @@ def batch_norm_inference(
     """
     name = "batch_norm_inference"
     mean, var = (to_array(name, argument, value, jnp.floating) for argument, value in (("mean", mean), ("var", var)))
-    x, (mean, var, scale, bias) = _to_operands(name, x, channel_axis, mean=mean, var=var, scale=scale, bias=bias)
-    static = Statistics(_all_but(channel_axis, x), to_number(name, "epsilon", epsilon, minimum=0))
-    return _batch_norm_inference(x, mean, var, scale, bias, static)
+    x, axes, parameters = _to_operands(name, x, channel_axis, mean=mean, var=var, scale=scale, bias=bias)
+    static = Statistics(axes, to_number(name, "epsilon", epsilon, minimum=0))
+    return _batch_norm_inference(x, *parameters, static)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(5,))
@@ -185,9 +185,9 @@ def update_running_statistics(
     mean: Float[AnyArray, " c"],
     var: Float[AnyArray, " c"],
     *,
-    momentum: float,
+    momentum: Number,
     unbiased: bool = False,
-    count: Real[AnyArray, ""] | int | None = None,
+    count: Any = None,
 ) -> tuple[Float[Array, " c"], Float[Array, " c"]]:
     """Running statistics moved towards those of a batch.
 
@@ -204,9 +204,9 @@ def update_running_statistics(
       running_mean, running_var: (c,).
       mean, var: (c,), of a batch, as `batch_norm` returns them.
       momentum: from 0 to 1.
-      unbiased: whether the running variance is the unbiased one, as in PyTorch, not the biased one of the batch as in Flax.
-      count: N, how many cells went into each mean; needed if unbiased. A number, or an array of none dimensions; it has
-        no gradient. Where N is 1 the variance stays as it is.
+      unbiased: whether var is made unbiased, as in PyTorch, or goes in as it is, as in Flax.
+      count: N, the number of cells that went into each mean, or a scalar array; needed where unbiased. It has no
+        gradient. Where it is 1 the variance goes in as it is.
 
     Returns:
       running_mean, running_var: (c,), each of the dtype that it had.
@@ -235,8 +235,8 @@ def update_running_statistics(
     n = jnp.asarray(count if unbiased else 0).astype(dtype)
     factor = lax.stop_gradient(jnp.where(n > 1, n / jnp.maximum(n - 1, 1), 1))
     momentum = to_number(name, "momentum", momentum, minimum=0, maximum=1)
-    moved = _update_running_statistics(*(array.astype(dtype) for array in arrays), factor, momentum)
-    return tuple(new.astype(old.dtype) for new, old in zip(moved, arrays))
+    mean, var = _update_running_statistics(*(array.astype(dtype) for array in arrays), factor, momentum)
+    return mean.astype(arrays[0].dtype), var.astype(arrays[1].dtype)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(5,))
@@ -265,15 +265,12 @@ def _update_running_statistics_bwd(momentum, factor, cotangents):
 _update_running_statistics.defvjp(_update_running_statistics_fwd, _update_running_statistics_bwd)
 
 
-def _all_but(channel_axis: int, x: jax.Array) -> tuple[int, ...]:
-    return tuple(axis for axis in range(x.ndim) if axis != channel_axis % x.ndim)
-
-
-def _to_operands(function: str, x, channel_axis: int, **parameters):
-    """x, and the parameters, one for each channel, in its layout."""
+def _to_operands(function: str, x, channel_axis: int, **parameters) -> tuple[jax.Array, tuple[int, ...], list]:
+    """x, all axes but that of its channels, and the parameters, one for each channel, in the layout of x."""
     x = to_array(function, "x", x, jnp.floating)
     to_choice(function, "channel_axis", channel_axis, (-1, 1))
     if x.ndim < 2:
         raise error(ValueError, function, "x", "at least 2 dimensions, batch and channels", f"shape {x.shape}")
-    axes = (channel_axis % x.ndim,)
-    return x, [to_parameter(function, name, value, x, axes) for name, value in parameters.items()]
+    channels = channel_axis % x.ndim
+    axes = tuple(axis for axis in range(x.ndim) if axis != channels)
+    return x, axes, [to_parameter(function, name, value, x, [channels]) for name, value in parameters.items()]

@@ -26,9 +26,9 @@ class Statistics(NamedTuple):
 def moments(x: jax.Array, where: jax.Array | None, static: Statistics) -> tuple[jax.Array, jax.Array]:
     """Mean and biased variance, in float32 or better; 0 and 0 where nothing counts.
 
-    Two passes: the mean, then the squares of d = x − mean. The mean of 1e6 + noise is off by rounding, by as much as the
-    noise; the mean of d is what is missing, added to the mean, and its square is too much in the variance. Being rounding
-    error it has no derivative.
+    Two passes: the mean, then the squares of d = x − mean. Rounding leaves the mean of 1e6 + noise off by a part of the
+    noise. By how much says the mean of d: it belongs to the mean, and its square does not belong to the variance (the
+    corrected two-pass algorithm of Chan, Golub and LeVeque). As a rounding error it has no derivative.
     """
     x = x.astype(accumulator(x.dtype))
     n = count(x, where, static)

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float
 
 from jaxcnn.arguments import (
     AnyArray,
+    Number,
     accumulator,
     error,
     to_array,
@@ -39,7 +40,7 @@ def layer_norm(
     bias: Float[AnyArray, "..."] | None,
     *,
     axis: int | Sequence[int] = -1,
-    epsilon: float = 1e-5,
+    epsilon: Number = 1e-5,
     where: Bool[AnyArray, "..."] | None = None,
 ) -> Float[Array, "..."]:
     """Each example, or each of its positions, brought to mean 0 and variance 1 over its features.
@@ -113,7 +114,7 @@ def group_norm(
     bias: Float[AnyArray, " c"] | None,
     *,
     groups: int,
-    epsilon: float = 1e-5,
+    epsilon: Number = 1e-5,
     where: Bool[AnyArray, "..."] | None = None,
     channel_axis: int = -1,
 ) -> Float[Array, "..."]:
@@ -168,7 +169,7 @@ def instance_norm(
     scale: Float[AnyArray, " c"] | None,
     bias: Float[AnyArray, " c"] | None,
     *,
-    epsilon: float = 1e-5,
+    epsilon: Number = 1e-5,
     where: Bool[AnyArray, "..."] | None = None,
     channel_axis: int = -1,
 ) -> Float[Array, "..."]:
@@ -209,7 +210,7 @@ def instance_norm(
 
 
 def weight_standardize(
-    w: Float[AnyArray, "..."], *, axis: int | Sequence[int] | None = None, epsilon: float = 1e-5
+    w: Float[AnyArray, "..."], *, axis: int | Sequence[int] | None = None, epsilon: Number = 1e-5
 ) -> Float[Array, "..."]:
     """The weights of each output channel brought to mean 0 and variance 1.
 
@@ -249,7 +250,7 @@ def rms_norm(
     scale: Float[AnyArray, "..."] | None,
     *,
     axis: int | Sequence[int] = -1,
-    epsilon: float = 1e-5,
+    epsilon: Number = 1e-5,
     where: Bool[AnyArray, "..."] | None = None,
 ) -> Float[Array, "..."]:
     """Each position brought to a mean square of 1 over its features.

@@ -8,16 +8,16 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxcnn.arguments import AnyArray, accumulator, error, to_array, to_choice, to_ints, to_number
+from jaxcnn.arguments import AnyArray, Number, accumulator, error, to_array, to_choice, to_ints, to_number
 
 
 def local_response_norm(
     x: Float[AnyArray, "..."],
     size: int,
     *,
-    alpha: float = 1e-4,
-    beta: float = 0.75,
-    k: float = 1.0,
+    alpha: Number = 1e-4,
+    beta: Number = 0.75,
+    k: Number = 1.0,
     channel_axis: int = -1,
 ) -> Float[Array, "..."]:
     """Each cell divided by a power of the mean square of its neighbours in other channels.
@@ -25,8 +25,8 @@ def local_response_norm(
         y[c]  = x[c] · s[c]^−β                                  s[c] = k + α/size · Σ_{j in W(c)} x[j]²
         dx[j] = dy[j] · s[j]^−β − 2αβ/size · x[j] · Σ_{c: j in W(c)} dy[c]·x[c]·s[c]^(−β−1)
 
-    W(c) has the channels from c − ⌊size/2⌋ to c + ⌊(size − 1)/2⌋ that there are; for an even size that is PyTorch's window,
-    while ONNX's reaches one channel further up instead of down. The sum in dx runs over the mirrored window.
+    W(c) has the channels from c − ⌊size/2⌋ to c + ⌊(size − 1)/2⌋ that there are, as in PyTorch; of an even size, ONNX's
+    has one more above instead of below. The sum in dx runs over the mirrored window.
 
     Args:
       x: (n, *spatial, c), or (n, c, *spatial) with `channel_axis=1`.
@@ -42,8 +42,8 @@ def local_response_norm(
       ValueError: an x of less than 2 dimensions, a size below 1, an option that is no number.
       TypeError: x is no array of floats.
 
-    Source: Krizhevsky, Sutskever and Hinton, "ImageNet classification with deep convolutional neural networks" (there α is
-    not divided by the size); PyTorch.
+    Source: Krizhevsky, Sutskever and Hinton, "ImageNet classification with deep convolutional neural networks", where α
+    is not divided by the size; PyTorch.
 
     >>> local_response_norm(jnp.array([[1.0, 1.0, 1.0]]), 3, alpha=3, beta=1)
     Array([[0.33333334, 0.25      , 0.33333334]], dtype=float32)

@@ -47,7 +47,7 @@ def rms_norm(x, scale, *, axis=-1, epsilon=1e-5, where=None):
 def group_norm(x, scale, bias, *, groups, epsilon=1e-5, where=None, channel_axis=-1):
     axis = channel_axis % x.ndim
     split = lambda a: a.reshape(*x.shape[:axis], groups, x.shape[axis] // groups, *x.shape[axis + 1 :])
-    where = None if where is None else split(jnp.broadcast_to(to_mask("group_norm", where, x), x.shape))
+    where = None if where is None else split(jnp.broadcast_to(where, x.shape))
     axes = [i for i in range(1, x.ndim + 1) if i != axis]
     y = _normalize(split(x.astype(accumulator(x.dtype))), None, None, axes, epsilon, where)[0].reshape(x.shape)
     scale, bias = (_broadcast(a, y, _all_but(x, channel_axis)) for a in (scale, bias))

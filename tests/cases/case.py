@@ -11,8 +11,21 @@ import jaxcnn
 from jaxcnn import reference
 
 CONVOLUTIONS = ("conv", "conv_transpose", "depthwise_conv", "separable_conv")
-LINEAR = {*CONVOLUTIONS, "dense", "avg_pool", "pad", "unfold", "fold"}  # in each argument alone
-RULES = {"depthwise_conv": "conv"}  # a call of another op's rule
+LINEAR = {
+    *CONVOLUTIONS,
+    "dense",
+    "avg_pool",
+    "pad",
+    "unfold",
+    "fold",
+    "update_running_statistics",
+}  # in each argument alone
+RULES = {  # a call of another op's rule
+    "depthwise_conv": "conv",
+    "group_norm": "layer_norm",
+    "instance_norm": "layer_norm",
+    "weight_standardize": "layer_norm",
+}
 
 
 @dataclass(frozen=True, eq=False)
