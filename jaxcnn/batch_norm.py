@@ -1,6 +1,6 @@
 """Batch normalisation: in training, in inference, and the running statistics between the two."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from jaxcnn.arguments import AnyArray, Number, accumulator, error, to_array, to_choice, to_mask, to_number, to_parameter
-from jaxcnn.moments import Statistics, moments, normalize, normalize_gradients, sum_to
+from jaxcnn.moments import Statistics, moments, normalize, normalize_gradients
 
 
 def batch_norm(
@@ -19,7 +19,7 @@ def batch_norm(
     bias: Float[AnyArray, " c"] | None,
     *,
     epsilon: Number = 1e-5,
-    axis_name: Hashable = None,
+    axis_name: Hashable | Sequence[Hashable] = None,
     where: Bool[AnyArray, "..."] | None = None,
     channel_axis: int = -1,
 ) -> tuple[Float[Array, "..."], Float[Array, " c"], Float[Array, " c"]]:
@@ -91,8 +91,6 @@ def _batch_norm_fwd(x, scale, bias, where, static):
 
 def _batch_norm_bwd(static, residuals, cotangents):
     dy, dmean, dvar = cotangents
-    if static.axis_name is not None:
-        dmean, dvar = lax.psum((dmean, dvar), static.axis_name)
     return *normalize_gradients(dy, dmean, dvar, residuals, static), None
 
 
@@ -168,12 +166,13 @@ def _batch_norm_inference_bwd(static, residuals, dy):
     x, mean, var, scale, bias = residuals
     wide = accumulator(x.dtype)
     rstd = lax.rsqrt(var.astype(wide) + static.epsilon)
-    dy, x_hat = dy.astype(wide), (x.astype(wide) - mean.astype(wide)) * rstd
+    dy, d = dy.astype(wide), x.astype(wide) - mean.astype(wide)
     factor = rstd if scale is None else rstd * scale.astype(wide)
-    sum_dy, sum_dyx = jnp.sum(dy, static.axes, keepdims=True), jnp.sum(dy * x_hat, static.axes, keepdims=True)
+    sum_dy, sum_dyx = jnp.sum(dy, static.axes, keepdims=True), rstd * jnp.sum(dy * d, static.axes, keepdims=True)
     dmean, dvar = -factor * sum_dy, factor * rstd * sum_dyx / -2
     dx = (dy * factor).astype(x.dtype)
-    return dx, dmean.astype(mean.dtype), dvar.astype(var.dtype), sum_to(scale, sum_dyx), sum_to(bias, sum_dy)
+    gradients = ((mean, dmean), (var, dvar), (scale, sum_dyx), (bias, sum_dy))
+    return dx, *(None if primal is None else gradient.astype(primal.dtype) for primal, gradient in gradients)
 
 
 _batch_norm_inference.defvjp(_batch_norm_inference_fwd, _batch_norm_inference_bwd)

@@ -60,14 +60,18 @@ def normalize_gradients(dy, dmean, dvar, residuals, static: Statistics):
     x, scale, bias, where, mean, rstd = residuals
     dy, d = dy.astype(rstd.dtype), x.astype(rstd.dtype) - mean
     both = tuple(axis for axis in static.axes if all(p is None or p.shape[axis] == 1 for p in (scale, bias)))
-    sum_dy = jnp.sum(dy, both, keepdims=True)
-    sum_dyx = jnp.sum(dy * (d * rstd), both, keepdims=True)
-    dscale, dbias = sum_to(scale, sum_dyx), sum_to(bias, sum_dy)
-    factor = 1 if scale is None else scale.astype(rstd.dtype)
-    dmean = total(factor * sum_dy, static) * -rstd + dmean
-    dvar = total(factor * sum_dyx, static) * jnp.square(rstd) / -2 + dvar
+    sum_dy, sum_dyd = jnp.sum(dy, both, keepdims=True), jnp.sum(dy * d, both, keepdims=True)
+    dscale = None if scale is None else weighted_sum(sum_dyd, rstd, constant_axes(scale)).astype(scale.dtype)
+    dbias = None if bias is None else jnp.sum(sum_dy, constant_axes(bias), keepdims=True).astype(bias.dtype)
+    factor = None if scale is None else scale.astype(rstd.dtype)
+    sum_g, sum_gx = weighted_sum(sum_dy, factor, static.axes), rstd * weighted_sum(sum_dyd, factor, static.axes)
+    if static.axis_name is not None:
+        sum_g, sum_gx, dmean, dvar = lax.psum((sum_g, sum_gx, dmean, dvar), static.axis_name)
     n = count(x, where, static)
-    dx = rstd * (factor * dy) + counted(dmean / n + d * (2 * dvar / n), where)
+    dmean = (dmean - rstd * sum_g) / n
+    dvar = (2 * dvar - jnp.square(rstd) * sum_gx) / n
+    g = dy if factor is None else dy * factor
+    dx = rstd * g + counted(dmean + d * dvar, where)
     return dx.astype(x.dtype), dscale, dbias
 
 
@@ -93,9 +97,18 @@ def total(x: jax.Array, static: Statistics, where: jax.Array | None = None) -> j
     return local if static.axis_name is None else lax.psum(local, static.axis_name)
 
 
-def sum_to(parameter: jax.Array | None, x: jax.Array) -> jax.Array | None:
-    """The gradient of a parameter that was broadcast to x: the sum over the axes along which it does not vary."""
-    if parameter is None:
-        return None
-    axes = [axis for axis, size in enumerate(parameter.shape) if size == 1]
-    return jnp.sum(x, axes, keepdims=True).astype(parameter.dtype)
+def weighted_sum(x: jax.Array, weight: jax.Array | None, axes: tuple[int, ...]) -> jax.Array:
+    """Σ x · weight over these axes, kept with size 1: as a product, so that a CPU never stores x · weight."""
+    if weight is None:
+        return jnp.sum(x, axes, keepdims=True)
+    constant = constant_axes(weight)
+    varying = [axis for axis in range(x.ndim) if axis not in constant]
+    kept = [axis for axis in range(x.ndim) if axis not in axes]
+    every = list(range(x.ndim))
+    total = jnp.einsum(x, every, jnp.squeeze(weight, constant), varying, kept, precision=lax.Precision.HIGHEST)
+    return jnp.expand_dims(total, axes)
+
+
+def constant_axes(parameter: jax.Array) -> tuple[int, ...]:
+    """Along which it does not vary: those that its gradient is summed over."""
+    return tuple(axis for axis, size in enumerate(parameter.shape) if size == 1)

@@ -23,14 +23,14 @@ from jaxcnn.arguments import (
 )
 from jaxcnn.moments import (
     Statistics,
+    constant_axes,
     count,
     counted,
     mean_square,
     moments,
     normalize,
     normalize_gradients,
-    sum_to,
-    total,
+    weighted_sum,
 )
 
 
@@ -306,11 +306,13 @@ def _rms_norm_fwd(x, scale, where, static):
 
 def _rms_norm_bwd(static, residuals, dy):
     x, scale, where, r = residuals
-    x_hat, dy = x.astype(r.dtype) * r, dy.astype(r.dtype)
-    g = dy if scale is None else dy * scale.astype(r.dtype)
-    mean = total(g * x_hat, static) / count(x, where, static)
-    dx = r * (g - counted(x_hat * mean, where))
-    return dx.astype(x.dtype), sum_to(scale, dy * x_hat), None
+    wide, dy = x.astype(r.dtype), dy.astype(r.dtype)
+    factor = None if scale is None else scale.astype(r.dtype)
+    dscale = None if scale is None else weighted_sum(dy * wide, r, constant_axes(scale)).astype(scale.dtype)
+    g = dy if factor is None else dy * factor
+    mean = r * weighted_sum(dy * wide, factor, static.axes) / count(x, where, static)
+    dx = r * g - counted(wide * (jnp.square(r) * mean), where)
+    return dx.astype(x.dtype), dscale, None
 
 
 _rms_norm.defvjp(_rms_norm_fwd, _rms_norm_bwd)
