@@ -104,9 +104,9 @@ def weighted_sum(x: jax.Array, weight: jax.Array | None, axes: tuple[int, ...]) 
     constant = constant_axes(weight)
     varying = [axis for axis in range(x.ndim) if axis not in constant]
     kept = [axis for axis in range(x.ndim) if axis not in axes]
-    every = list(range(x.ndim))
-    total = jnp.einsum(x, every, jnp.squeeze(weight, constant), varying, kept, precision=lax.Precision.HIGHEST)
-    return jnp.expand_dims(total, axes)
+    factors = (x, list(range(x.ndim))), (jnp.squeeze(weight, constant), varying)
+    first, second = reversed(factors) if 0 in axes else factors  # neither way x is transposed
+    return jnp.expand_dims(jnp.einsum(*first, *second, kept, precision=lax.Precision.HIGHEST), axes)
 
 
 def constant_axes(parameter: jax.Array) -> tuple[int, ...]:
