@@ -231,7 +231,7 @@ def update_running_statistics(
     if unbiased and count is None:
         raise error(ValueError, name, "count", "a number where unbiased", count)
     dtype = accumulator(*(array.dtype for array in arrays))
-    n = jnp.asarray(count if unbiased else 0).astype(dtype)
+    n = jnp.asarray(count if unbiased else 0, dtype)
     factor = lax.stop_gradient(jnp.where(n > 1, n / jnp.maximum(n - 1, 1), 1))
     momentum = to_number(name, "momentum", momentum, minimum=0, maximum=1)
     mean, var = _update_running_statistics(*(array.astype(dtype) for array in arrays), factor, momentum)

@@ -84,7 +84,7 @@ def count(x: jax.Array, where: jax.Array | None, static: Statistics) -> jax.Arra
     """How many cells of x count, at least 1, in the dtype to divide in."""
     dtype = accumulator(x.dtype)
     if where is None:
-        n = jnp.asarray(math.prod(x.shape[axis] for axis in static.axes)).astype(dtype)
+        n = jnp.asarray(math.prod(x.shape[axis] for axis in static.axes), dtype)
         n = n if static.axis_name is None else lax.psum(n, static.axis_name)
     else:
         n = total(jnp.broadcast_to(where, x.shape).astype(dtype), static)
