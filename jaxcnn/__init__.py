@@ -18,6 +18,9 @@ from jaxcnn import check as check
 from jaxcnn import notebook as notebook
 from jaxcnn import reference as reference
 from jaxcnn.activation import relu as relu
+from jaxcnn.batch_norm import batch_norm as batch_norm
+from jaxcnn.batch_norm import batch_norm_inference as batch_norm_inference
+from jaxcnn.batch_norm import update_running_statistics as update_running_statistics
 from jaxcnn.conv import conv as conv
 from jaxcnn.conv import depthwise_conv as depthwise_conv
 from jaxcnn.conv import separable_conv as separable_conv
@@ -25,6 +28,11 @@ from jaxcnn.conv_transpose import conv_transpose as conv_transpose
 from jaxcnn.dense import dense as dense
 from jaxcnn.loss import softmax_cross_entropy as softmax_cross_entropy
 from jaxcnn.loss import softmax_cross_entropy_with_integer_labels as softmax_cross_entropy_with_integer_labels
+from jaxcnn.norm import group_norm as group_norm
+from jaxcnn.norm import instance_norm as instance_norm
+from jaxcnn.norm import layer_norm as layer_norm
+from jaxcnn.norm import rms_norm as rms_norm
+from jaxcnn.norm import weight_standardize as weight_standardize
 from jaxcnn.pad import pad as pad
 from jaxcnn.patches import fold as fold
 from jaxcnn.patches import unfold as unfold
@@ -39,5 +47,6 @@ from jaxcnn.pool_max import min_pool as min_pool
 from jaxcnn.pool_sum import avg_pool as avg_pool
 from jaxcnn.pool_sum import lp_pool as lp_pool
 from jaxcnn.pool_sum import sum_pool as sum_pool
+from jaxcnn.response_norm import local_response_norm as local_response_norm
 
 __version__ = "0.1.0"

@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 
 AnyArray = jax.Array | np.ndarray
+Number = int | float | np.integer | np.floating
 
 
 def error(kind: type[Exception], function: str, argument: str, expected: str, got: Any) -> Exception:
@@ -51,6 +52,51 @@ def to_array(function: str, argument: str, value: Any, kind: Any = jnp.number) -
         names = " or ".join(k.__name__ for k in kinds)
         raise error(TypeError, function, argument, f"a dtype that is {names}", value.dtype)
     return jnp.asarray(value)
+
+
+def to_number(
+    function: str, argument: str, value: Any, *, minimum: Number = -math.inf, maximum: Number = math.inf
+) -> float:
+    """A real number that is known while tracing."""
+    if isinstance(value, Number) and minimum <= value <= maximum:
+        return float(value)
+    limits = "" if math.isinf(minimum) else f" of at least {minimum}"
+    limits = limits if math.isinf(maximum) else f" from {minimum} to {maximum}"
+    raise error(ValueError, function, argument, f"a number{limits}", value)
+
+
+def to_axes(function: str, argument: str, value: Any, dims: int) -> tuple[int, ...]:
+    """One axis or several of an array of `dims` dimensions, negative ones counted from the end; sorted."""
+    values = (value,) if is_integer(value) else value
+    if isinstance(values, (Sequence, np.ndarray)) and all(is_integer(v) and -dims <= v < dims for v in values):
+        axes = {int(v) % dims for v in values}
+        if len(axes) == len(values) > 0:
+            return tuple(sorted(axes))
+    raise error(ValueError, function, argument, f"different axes of an array of {dims} dimensions", value)
+
+
+def to_mask(function: str, where: Any, x: jax.Array) -> jax.Array | None:
+    """A mask that broadcasts to x, of as many dimensions as x; None stays None."""
+    if where is None:
+        return None
+    where = to_array(function, "where", where, jnp.bool_)
+    shape = (1,) * (x.ndim - where.ndim) + where.shape
+    if len(shape) != x.ndim or any(m not in (1, n) for m, n in zip(shape, x.shape)):
+        raise error(ValueError, function, "where", f"a shape that broadcasts to {x.shape}", where.shape)
+    return where.reshape(shape)
+
+
+def to_parameter(function: str, argument: str, value: Any, x: jax.Array, axes: Sequence[int]) -> jax.Array | None:
+    """One value for each index along these axes of x, with size 1 along the others; None stays None."""
+    if value is None:
+        return None
+    value = to_array(function, argument, value, jnp.floating)
+    shape = tuple(x.shape[axis] for axis in axes)
+    if value.shape != shape:
+        raise error(
+            ValueError, function, argument, f"shape {shape}, that of x along its axes {tuple(axes)}", value.shape
+        )
+    return value.reshape([n if axis in axes else 1 for axis, n in enumerate(x.shape)])
 
 
 def promote(*arrays: jax.Array | None) -> tuple[Any, ...]:

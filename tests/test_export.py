@@ -45,6 +45,18 @@ FUNCTIONS = {
     "fold": lambda x: jaxcnn.fold(x, 2, output_shape=(8, 11)),
     "dense": lambda x: jaxcnn.dense(x, V, V[0]),
     "relu": jaxcnn.relu,
+    "batch_norm": lambda x: jaxcnn.batch_norm(x, V[0, :4], V[1, :4], where=x[:, :, :1] > 0),
+    "batch_norm, channels first": lambda x: jaxcnn.batch_norm(x, None, jnp.ones(7), channel_axis=1),
+    "batch_norm_inference": lambda x: jaxcnn.batch_norm_inference(x, x[0, 0, 0], x[0, 0, 0] ** 2, V[:, 0], V[:, 1]),
+    "update_running_statistics": lambda x: jaxcnn.update_running_statistics(
+        V[:, 0], V[:, 1], x.mean((0, 1, 2)), x.var((0, 1, 2)), momentum=0.9, unbiased=True, count=x.size
+    ),
+    "layer_norm": lambda x: jaxcnn.layer_norm(x, V[:, 0], V[:, 1]),
+    "rms_norm": lambda x: jaxcnn.rms_norm(x, V[:, 0]),
+    "group_norm": lambda x: jaxcnn.group_norm(x, V[:, 0], V[:, 1], groups=2),
+    "instance_norm": lambda x: jaxcnn.instance_norm(x, V[:, 0], V[:, 1]),
+    "weight_standardize": lambda x: jaxcnn.weight_standardize(x),
+    "local_response_norm": lambda x: jaxcnn.local_response_norm(x, 3),
     "cross-entropy": lambda x: jaxcnn.softmax_cross_entropy(x, x**2),
     "cross-entropy, labels": lambda x: jaxcnn.softmax_cross_entropy_with_integer_labels(x, jnp.argmax(x, -1)),
 }

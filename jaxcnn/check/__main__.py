@@ -46,6 +46,18 @@ CASES: dict[str, tuple[list[np.ndarray], dict[str, Any]]] = {
     "unfold": ([IMAGES], {"window": 3, "strides": 2, "padding": "SAME"}),
     "fold": ([_draw(4, 5, 6, 54)], {"window": 3, "strides": 2, "output_shape": (11, 13)}),
     "relu": ([IMAGES], {}),
+    "batch_norm": ([IMAGES, _draw(6), _draw(6)], {}),
+    "batch_norm_inference": ([IMAGES, _draw(6), np.abs(_draw(6)), _draw(6), _draw(6)], {}),
+    "update_running_statistics": (
+        [_draw(6), np.abs(_draw(6)), _draw(6), np.abs(_draw(6))],
+        {"momentum": 0.9, "unbiased": True, "count": 7},
+    ),
+    "layer_norm": ([IMAGES, _draw(6), _draw(6)], {}),
+    "rms_norm": ([IMAGES, _draw(6)], {}),
+    "group_norm": ([IMAGES, _draw(6), _draw(6)], {"groups": 3}),
+    "instance_norm": ([IMAGES, _draw(6), _draw(6)], {}),
+    "weight_standardize": ([_draw(3, 3, 6, 8)], {}),
+    "local_response_norm": ([IMAGES], {"size": 3, "alpha": 0.5}),
     "softmax_cross_entropy": ([LOGITS, np.abs(_draw(16, 10))], {}),
     "softmax_cross_entropy_with_integer_labels": ([LOGITS, np.arange(16) % 10], {}),
 }

@@ -13,6 +13,15 @@ from jaxcnn.reference.conv import separable_conv as separable_conv
 from jaxcnn.reference.dense import dense as dense
 from jaxcnn.reference.loss import softmax_cross_entropy as softmax_cross_entropy
 from jaxcnn.reference.loss import softmax_cross_entropy_with_integer_labels as softmax_cross_entropy_with_integer_labels
+from jaxcnn.reference.norm import batch_norm as batch_norm
+from jaxcnn.reference.norm import batch_norm_inference as batch_norm_inference
+from jaxcnn.reference.norm import group_norm as group_norm
+from jaxcnn.reference.norm import instance_norm as instance_norm
+from jaxcnn.reference.norm import layer_norm as layer_norm
+from jaxcnn.reference.norm import local_response_norm as local_response_norm
+from jaxcnn.reference.norm import rms_norm as rms_norm
+from jaxcnn.reference.norm import update_running_statistics as update_running_statistics
+from jaxcnn.reference.norm import weight_standardize as weight_standardize
 from jaxcnn.reference.patches import fold as fold
 from jaxcnn.reference.patches import pad as pad
 from jaxcnn.reference.patches import unfold as unfold

@@ -12,11 +12,14 @@ from jaxcnn import reference
 
 CONVOLUTIONS = ("conv", "conv_transpose", "depthwise_conv", "separable_conv")
 SUMS = ("avg_pool", "sum_pool", "adaptive_avg_pool", "global_avg_pool", "max_unpool")
-LINEAR = {*CONVOLUTIONS, *SUMS, "dense", "pad", "unfold", "fold"}  # in each argument alone
+LINEAR = {*CONVOLUTIONS, *SUMS, "dense", "pad", "unfold", "fold", "update_running_statistics"}  # in each argument alone
 RULES = {  # a call of another op's rule
     "depthwise_conv": "conv",
     "global_avg_pool": "adaptive_avg_pool",
     "global_max_pool": "adaptive_max_pool",
+    "group_norm": "layer_norm",
+    "instance_norm": "layer_norm",
+    "weight_standardize": "layer_norm",
 }
 
 

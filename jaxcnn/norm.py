@@ -1,0 +1,331 @@
+"""Normalisations of each example by itself, and of weights. The statistics' part in dx is derived in `batch_norm`."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Bool, Float
+
+from jaxcnn.arguments import (
+    AnyArray,
+    Number,
+    accumulator,
+    error,
+    to_array,
+    to_axes,
+    to_choice,
+    to_ints,
+    to_mask,
+    to_number,
+    to_parameter,
+)
+from jaxcnn.moments import (
+    Statistics,
+    constant_axes,
+    count,
+    counted,
+    mean_square,
+    moments,
+    normalize,
+    normalize_gradients,
+    weighted_sum,
+)
+
+
+def layer_norm(
+    x: Float[AnyArray, "..."],
+    scale: Float[AnyArray, "..."] | None,
+    bias: Float[AnyArray, "..."] | None,
+    *,
+    axis: int | Sequence[int] = -1,
+    epsilon: Number = 1e-5,
+    where: Bool[AnyArray, "..."] | None = None,
+) -> Float[Array, "..."]:
+    """Each example, or each of its positions, brought to mean 0 and variance 1 over its features.
+
+        y      = x̂ · scale + bias             x̂ = (x − mean) · rstd,  rstd = 1 / √(var + ε)
+        dbias  = Σ dy                         over all other axes
+        dscale = Σ dy · x̂                     over all other axes
+        dx     = rstd · (g − mean g − x̂ · mean(g·x̂))                  g = dy · scale
+
+    With `where`, only its True cells count in the means and get the last two terms of dx; all are normalised. Where no
+    cell counts, mean and variance are 0.
+
+    Args:
+      x: any shape of at least one dimension.
+      scale, bias: of the shape of x along the axes, or None for 1 and 0.
+      axis: that of the features, or several; (1, 2, 3) is a whole example of (n, h, w, c).
+      epsilon: ε, added to the variance.
+      where: a mask that broadcasts to x.
+
+    Returns:
+      y: of the shape and dtype of x; statistics in float32 or better, in two passes.
+
+    Keeps x, mean and rstd; recomputes x̂.
+
+    Raises:
+      ValueError: shapes that do not fit, an axis that x does not have, an ε below 0.
+      TypeError: an array that is none of floats, a mask that is none of bools.
+
+    Source: Ba, Kiros and Hinton (arXiv:1607.06450); LayerNormalization of ONNX.
+
+    >>> layer_norm(jnp.array([[1.0, 3.0], [2.0, 2.0]]), None, None, epsilon=3)
+    Array([[-0.5,  0.5],
+           [ 0. ,  0. ]], dtype=float32)
+    """
+    x = to_array("layer_norm", "x", x, jnp.floating)
+    axes = to_axes("layer_norm", "axis", axis, x.ndim)
+    scale, bias = (
+        to_parameter("layer_norm", name, value, x, axes) for name, value in (("scale", scale), ("bias", bias))
+    )
+    static = Statistics(axes, to_number("layer_norm", "epsilon", epsilon, minimum=0))
+    return _layer_norm(x, scale, bias, to_mask("layer_norm", where, x), static)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(4,))
+def _layer_norm(
+    x: Float[Array, "*shape"],
+    scale: Float[Array, "*features"] | None,
+    bias: Float[Array, "*features"] | None,
+    where: Bool[Array, "*mask"] | None,
+    static: Statistics,
+) -> Float[Array, "*shape"]:
+    return _layer_norm_fwd(x, scale, bias, where, static)[0]
+
+
+def _layer_norm_fwd(x, scale, bias, where, static):
+    mean, var = moments(x, where, static)
+    rstd = lax.rsqrt(var + static.epsilon)
+    return normalize(x, mean, rstd, scale, bias), (x, scale, bias, where, mean, rstd)
+
+
+def _layer_norm_bwd(static, residuals, dy):
+    return *normalize_gradients(dy, 0, 0, residuals, static), None
+
+
+_layer_norm.defvjp(_layer_norm_fwd, _layer_norm_bwd)
+
+
+def group_norm(
+    x: Float[AnyArray, "..."],
+    scale: Float[AnyArray, " c"] | None,
+    bias: Float[AnyArray, " c"] | None,
+    *,
+    groups: int,
+    epsilon: Number = 1e-5,
+    where: Bool[AnyArray, "..."] | None = None,
+    channel_axis: int = -1,
+) -> Float[Array, "..."]:
+    """Each group of channels of each example brought to mean 0 and variance 1, over its space and channels.
+
+        y      = x̂ · scale + bias             x̂ = (x − mean) · rstd,  rstd = 1 / √(var + ε)
+        dbias  = Σ dy                         over batch and space
+        dscale = Σ dy · x̂                     over batch and space
+        dx     = rstd · (g − mean g − x̂ · mean(g·x̂))                  g = dy · scale, means over a group
+
+    It is the rule of `layer_norm`, the channels as two axes (groups, c/groups).
+
+    Args:
+      x: (n, *spatial, c), or (n, c, *spatial) with `channel_axis=1`.
+      scale, bias: (c,), or None for 1 and 0.
+      groups: a divisor of c; neighbouring channels make a group.
+      epsilon: ε, added to the variance.
+      where: a mask that broadcasts to x, as in `layer_norm`.
+
+    Returns:
+      y: of the shape and dtype of x; statistics in float32 or better, in two passes.
+
+    Keeps x, mean and rstd; recomputes x̂.
+
+    Raises:
+      ValueError: shapes that do not fit, groups that do not divide the channels, an ε below 0.
+      TypeError: an array that is none of floats, a mask that is none of bools.
+
+    Source: Wu and He (arXiv:1803.08494); GroupNormalization of ONNX.
+
+    >>> group_norm(jnp.array([[1.0, 3.0, 5.0, 5.0]]), None, None, groups=2, epsilon=3)
+    Array([[-0.5,  0.5,  0. ,  0. ]], dtype=float32)
+    """
+    x, operands, axis = _to_channels("group_norm", x, scale, bias, where, channel_axis)
+    (groups,) = to_ints("group_norm", "groups", groups, 1, minimum=1)
+    if x.shape[axis] % groups:
+        raise error(ValueError, "group_norm", "groups", f"a divisor of the {x.shape[axis]} channels", groups)
+
+    def split(a):
+        """The channel axis as (groups, c/groups), or (1, 1)."""
+        parts = (groups, a.shape[axis] // groups) if a.shape[axis] > 1 else (1, 1)
+        return a.reshape(*a.shape[:axis], *parts, *a.shape[axis + 1 :])
+
+    static = Statistics(
+        tuple(i for i in range(1, x.ndim + 1) if i != axis), to_number("group_norm", "epsilon", epsilon, minimum=0)
+    )
+    return _layer_norm(split(x), *(None if a is None else split(a) for a in operands), static).reshape(x.shape)
+
+
+def instance_norm(
+    x: Float[AnyArray, "..."],
+    scale: Float[AnyArray, " c"] | None,
+    bias: Float[AnyArray, " c"] | None,
+    *,
+    epsilon: Number = 1e-5,
+    where: Bool[AnyArray, "..."] | None = None,
+    channel_axis: int = -1,
+) -> Float[Array, "..."]:
+    """Each channel of each example brought to mean 0 and variance 1 over its space.
+
+        y      = x̂ · scale + bias             x̂ = (x − mean) · rstd,  rstd = 1 / √(var + ε)
+        dbias  = Σ dy                         over batch and space
+        dscale = Σ dy · x̂                     over batch and space
+        dx     = rstd · (g − mean g − x̂ · mean(g·x̂))                  g = dy · scale, means over space
+
+    It is the rule of `layer_norm`, over other axes.
+
+    Args:
+      x: (n, *spatial, c), or (n, c, *spatial) with `channel_axis=1`.
+      scale, bias: (c,), or None for 1 and 0.
+      epsilon: ε, added to the variance.
+      where: a mask that broadcasts to x, as in `layer_norm`.
+
+    Returns:
+      y: of the shape and dtype of x; statistics in float32 or better, in two passes.
+
+    Keeps x, mean and rstd; recomputes x̂.
+
+    Raises:
+      ValueError: shapes that do not fit, an ε below 0.
+      TypeError: an array that is none of floats, a mask that is none of bools.
+
+    Source: Ulyanov, Vedaldi and Lempitsky (arXiv:1607.08022); InstanceNormalization of ONNX.
+
+    >>> instance_norm(jnp.array([[[1.0], [3.0]]]), None, None, epsilon=0)[0, :, 0]
+    Array([-1.,  1.], dtype=float32)
+    """
+    x, operands, axis = _to_channels("instance_norm", x, scale, bias, where, channel_axis)
+    static = Statistics(
+        tuple(i for i in range(1, x.ndim) if i != axis), to_number("instance_norm", "epsilon", epsilon, minimum=0)
+    )
+    return _layer_norm(x, *operands, static)
+
+
+def weight_standardize(
+    w: Float[AnyArray, "..."], *, axis: int | Sequence[int] | None = None, epsilon: Number = 1e-5
+) -> Float[Array, "..."]:
+    """The weights of each output channel brought to mean 0 and variance 1.
+
+        ŵ  = (w − mean) · rstd                rstd = 1 / √(var + ε)
+        dw = rstd · (dŵ − mean dŵ − ŵ · mean(dŵ·ŵ))
+
+    It is the rule of `layer_norm` without parameters.
+
+    Args:
+      w: (*window, c/g, k) or (c, k), or any other array.
+      axis: of a mean; None means all but the last, the output channels.
+      epsilon: ε, added to the variance.
+
+    Returns:
+      ŵ: of the shape and dtype of w; statistics in float32 or better, in two passes.
+
+    Keeps w, mean and rstd; recomputes ŵ.
+
+    Raises:
+      ValueError: an axis that w does not have, an ε below 0.
+      TypeError: w is no array of floats.
+
+    Source: Qiao et al. (arXiv:1903.10520).
+
+    >>> weight_standardize(jnp.array([[1.0, 5.0], [3.0, 5.0]]), epsilon=3)
+    Array([[-0.5,  0. ],
+           [ 0.5,  0. ]], dtype=float32)
+    """
+    w = to_array("weight_standardize", "w", w, jnp.floating)
+    axes = to_axes("weight_standardize", "axis", range(w.ndim - 1) if axis is None else axis, w.ndim)
+    static = Statistics(axes, to_number("weight_standardize", "epsilon", epsilon, minimum=0))
+    return _layer_norm(w, None, None, None, static)
+
+
+def rms_norm(
+    x: Float[AnyArray, "..."],
+    scale: Float[AnyArray, "..."] | None,
+    *,
+    axis: int | Sequence[int] = -1,
+    epsilon: Number = 1e-5,
+    where: Bool[AnyArray, "..."] | None = None,
+) -> Float[Array, "..."]:
+    """Each position brought to a mean square of 1 over its features.
+
+        y      = x̂ · scale                    x̂ = x · r,  r = 1 / √(mean x² + ε)
+        dscale = Σ dy · x̂                     over all other axes
+        dx     = r · (g − x̂ · mean(g·x̂))      g = dy · scale
+
+    x acts on y directly with slope r, and through r, whose slope is −r³·x/N.
+
+    Args:
+      x: any shape of at least one dimension.
+      scale: of the shape of x along the axes, or None for 1.
+      axis: that of the features, or several.
+      epsilon: ε, added to the mean square.
+      where: a mask that broadcasts to x, as in `layer_norm`.
+
+    Returns:
+      y: of the shape and dtype of x, computed in float32 or better.
+
+    Keeps x and r; recomputes x̂.
+
+    Raises:
+      ValueError: shapes that do not fit, an axis that x does not have, an ε below 0.
+      TypeError: an array that is none of floats, a mask that is none of bools.
+
+    Source: Zhang and Sennrich (arXiv:1910.07467); RMSNormalization of ONNX.
+
+    >>> rms_norm(jnp.array([1.0, 7.0]), None, epsilon=0)
+    Array([0.2, 1.4], dtype=float32)
+    """
+    x = to_array("rms_norm", "x", x, jnp.floating)
+    axes = to_axes("rms_norm", "axis", axis, x.ndim)
+    static = Statistics(axes, to_number("rms_norm", "epsilon", epsilon, minimum=0))
+    return _rms_norm(x, to_parameter("rms_norm", "scale", scale, x, axes), to_mask("rms_norm", where, x), static)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
+def _rms_norm(
+    x: Float[Array, "*shape"],
+    scale: Float[Array, "*features"] | None,
+    where: Bool[Array, "*mask"] | None,
+    static: Statistics,
+) -> Float[Array, "*shape"]:
+    return _rms_norm_fwd(x, scale, where, static)[0]
+
+
+def _rms_norm_fwd(x, scale, where, static):
+    r = lax.rsqrt(mean_square(x.astype(accumulator(x.dtype)), where, static) + static.epsilon)
+    y = x.astype(r.dtype) * r
+    return (y if scale is None else y * scale.astype(r.dtype)).astype(x.dtype), (x, scale, where, r)
+
+
+def _rms_norm_bwd(static, residuals, dy):
+    x, scale, where, r = residuals
+    wide, dy = x.astype(r.dtype), dy.astype(r.dtype)
+    factor = None if scale is None else scale.astype(r.dtype)
+    dscale = None if scale is None else weighted_sum(dy * wide, r, constant_axes(scale)).astype(scale.dtype)
+    g = dy if factor is None else dy * factor
+    mean = r * weighted_sum(dy * wide, factor, static.axes) / count(x, where, static)
+    dx = r * g - counted(wide * (jnp.square(r) * mean), where)
+    return dx.astype(x.dtype), dscale, None
+
+
+_rms_norm.defvjp(_rms_norm_fwd, _rms_norm_bwd)
+
+
+def _to_channels(function: str, x, scale, bias, where, channel_axis: int):
+    """x, the other operands in its layout, and the axis of the channels, not negative."""
+    x = to_array(function, "x", x, jnp.floating)
+    to_choice(function, "channel_axis", channel_axis, (-1, 1))
+    if x.ndim < 2:
+        raise error(ValueError, function, "x", "at least 2 dimensions, batch and channels", f"shape {x.shape}")
+    axis = channel_axis % x.ndim
+    scale, bias = (
+        to_parameter(function, name, value, x, (axis,)) for name, value in (("scale", scale), ("bias", bias))
+    )
+    return x, (scale, bias, to_mask(function, where, x)), axis
