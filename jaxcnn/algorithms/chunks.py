@@ -19,3 +19,13 @@ def sum_chunks(term: Callable, x: jax.Array, dz: jax.Array, step: int) -> jax.Ar
         return term(*(lax.dynamic_slice_in_dim(a, start, examples) for a in (x, dz)))
 
     return lax.fori_loop(0, (n - rest) // step, lambda i, total: total + chunk(rest + i * step, step), chunk(0, rest))
+
+
+def map_chunks(fn: Callable, x: jax.Array, step: int) -> jax.Array:
+    """fn(x), for `step` examples at a time, or as many less as divide the batch."""
+    n = x.shape[0]
+    if isinstance(n, int) and n <= step:
+        return fn(x)
+    step = max(d for d in range(1, step + 1) if n % d == 0) if isinstance(n, int) else 1
+    z = lax.map(fn, x.reshape(n // step, step, *x.shape[1:]))
+    return z.reshape(n, *z.shape[2:])
