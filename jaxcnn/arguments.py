@@ -43,7 +43,7 @@ def to_choice(function: str, argument: str, value: Any, choices: Sequence[Any]) 
 
 
 def to_array(function: str, argument: str, value: Any, kind: Any = jnp.number) -> jax.Array:
-    """An array of a dtype of the `kind` (a NumPy abstract type, or several); lists and Python scalars are refused."""
+    """An array of a dtype of the `kind` (a NumPy type, or several); lists and Python scalars are refused."""
     kinds = kind if isinstance(kind, tuple) else (kind,)
     if not isinstance(value, (jax.Array, np.ndarray, np.generic)):
         raise error(TypeError, function, argument, "an array", type(value).__name__)
@@ -63,6 +63,29 @@ def accumulator(*dtypes: Any) -> np.dtype:
     """The dtype to sum in: the widest of those given, and for floats of 16 bits or fewer float32."""
     widest = max(map(jnp.dtype, reversed(dtypes)), key=lambda dtype: dtype.itemsize)
     return jnp.dtype(jnp.float32) if jnp.issubdtype(widest, jnp.floating) and widest.itemsize < 4 else widest
+
+
+def widen(x: jax.Array) -> jax.Array:
+    """x in the dtype to compute in."""
+    return x.astype(accumulator(x.dtype))
+
+
+def to_number(function: str, argument: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
+    """A finite Python or NumPy number from low to high; inf and NaN are refused."""
+    if not isinstance(value, (float, np.floating)) and not is_integer(value):
+        raise error(ValueError, function, argument, "a number", repr(value))
+    if not (low <= value <= high and math.isfinite(value)):
+        bounds = f" from {low:g} to {high:g}" if math.isfinite(high) else f" of at least {low:g}"
+        raise error(ValueError, function, argument, "a finite number" + bounds * math.isfinite(low), repr(value))
+    return float(value)
+
+
+def to_mask(function: str, argument: str, value: Any, shape: tuple[int, ...]) -> jax.Array:
+    """Booleans that broadcast to this shape, with as many dimensions."""
+    mask = to_array(function, argument, value, jnp.bool_)
+    if mask.ndim > len(shape) or any(m not in (1, n) for m, n in zip(reversed(mask.shape), reversed(shape))):
+        raise error(ValueError, function, argument, f"a shape that broadcasts to {shape}", mask.shape)
+    return mask.reshape((1,) * (len(shape) - mask.ndim) + mask.shape)
 
 
 def to_result_dtype(function: str, preferred_element_type: Any, dtype: np.dtype) -> np.dtype:
