@@ -162,7 +162,7 @@ def gelu(x: Float[AnyArray, "..."], *, approximate: bool = True) -> Float[Array,
     Source: Hendrycks and Gimpel, Gaussian Error Linear Units (arXiv:1606.08415); `jax.nn.gelu`.
 
     >>> gelu(jnp.array([-1.0, 0.0, 1.0]))
-    Array([-0.158808,  0.      ,  0.841192], dtype=float32)
+    Array([-0.15880796,  0.        ,  0.841192  ], dtype=float32)
     """
     approximate = to_choice("gelu", "approximate", approximate, (True, False))
     return _gelu(to_array("gelu", "x", x, jnp.floating), approximate)
@@ -262,7 +262,7 @@ def mish(x: Float[AnyArray, "..."]) -> Float[Array, "..."]:
     Source: Misra, Mish (arXiv:1908.08681); `jax.nn.mish`.
 
     >>> mish(jnp.array([-1.0, 0.0, 1e4]))
-    Array([-3.0340144e-01,  0.0000000e+00,  1.0000000e+04], dtype=float32)
+    Array([-3.0340147e-01,  0.0000000e+00,  1.0000000e+04], dtype=float32)
     """
     return _mish(to_array("mish", "x", x, jnp.floating))
 

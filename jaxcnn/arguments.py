@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 
 AnyArray = jax.Array | np.ndarray
+Number = float | int | np.floating | np.integer
 
 
 def error(kind: type[Exception], function: str, argument: str, expected: str, got: Any) -> Exception:
@@ -70,7 +71,7 @@ def widen(x: jax.Array) -> jax.Array:
     return x.astype(accumulator(x.dtype))
 
 
-def to_number(function: str, argument: str, value: Any, low: float = -math.inf, high: float = math.inf) -> float:
+def to_number(function: str, argument: str, value: Any, low: Number = -math.inf, high: Number = math.inf) -> float:
     """A finite Python or NumPy number from low to high; inf and NaN are refused."""
     if not isinstance(value, (float, np.floating)) and not is_integer(value):
         raise error(ValueError, function, argument, "a number", repr(value))

@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key, UInt32
 
-from jaxcnn.arguments import AnyArray, error, is_integer, to_array, to_number, widen
+from jaxcnn.arguments import AnyArray, Number, error, is_integer, to_array, to_number, widen
 
 
 def dropout(
     x: Float[AnyArray, "..."],
-    rate: float,
+    rate: Number,
     key: Key[Array, ""] | UInt32[AnyArray, " words"] | None,
     *,
     deterministic: bool = False,

@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxcnn.arguments import AnyArray, error, to_array, to_number, widen
+from jaxcnn.arguments import AnyArray, Number, error, to_array, to_number, widen
 
 SELU_SCALE, SELU_ALPHA = 1.0507009873554804934193349852946, 1.6732632423543772848170429916717
 
 
-def elu(x: Float[AnyArray, "..."], *, alpha: float = 1.0) -> Float[Array, "..."]:
+def elu(x: Float[AnyArray, "..."], *, alpha: Number = 1.0) -> Float[Array, "..."]:
     """Exponential linear unit.
 
         y  = x > 0 ? x : α·(exp x − 1)
@@ -100,7 +100,7 @@ def _selu_bwd(y, dy):
 _selu.defvjp(_selu_fwd, _selu_bwd)
 
 
-def celu(x: Float[AnyArray, "..."], *, alpha: float = 1.0) -> Float[Array, "..."]:
+def celu(x: Float[AnyArray, "..."], *, alpha: Number = 1.0) -> Float[Array, "..."]:
     """Exponential linear unit with a continuous derivative for every α.
 
         y  = max(x, 0) + α·(exp(min(x, 0)/α) − 1)

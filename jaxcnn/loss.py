@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Integer
 
-from jaxcnn.arguments import AnyArray, accumulator, error, promote, to_array, to_mask, to_number, widen
+from jaxcnn.arguments import AnyArray, Number, error, promote, to_array, to_mask, to_number, widen
 
 
 def softmax_cross_entropy(
@@ -28,7 +28,7 @@ def softmax_cross_entropy(
     Returns:
       ℓ: (*batch), of the promoted dtype; computed in float32 or better.
 
-    Keeps the arguments and log Σⱼ exp(xⱼ − max x); recomputes p.
+    Keeps the arguments, max x, Σⱼ exp(xⱼ − max x) and Σⱼ yⱼ; recomputes p.
 
     Raises:
       ValueError: shapes that differ, or no class.
@@ -55,17 +55,18 @@ def _softmax_cross_entropy(
 
 
 def _softmax_cross_entropy_fwd(logits, probabilities):
-    x, log_sum = _shifted(logits)
-    y, surprise = widen(probabilities), log_sum - x
-    loss = jnp.sum(y * jnp.where((y == 0) & jnp.isinf(surprise), 0, surprise), -1)
-    return loss.astype(logits.dtype), (logits, probabilities, log_sum)
+    largest, total = _largest_and_total(logits)
+    x, y = widen(logits) - largest, widen(probabilities)
+    mass = jnp.sum(y, -1, keepdims=True)
+    loss = jnp.sum(jnp.log(total) * mass, -1) - jnp.sum(y * jnp.where((y == 0) & jnp.isinf(x), 0, x), -1)
+    return loss.astype(logits.dtype), (logits, probabilities, largest, total, mass)
 
 
 def _softmax_cross_entropy_bwd(residuals, dl):
-    logits, probabilities, log_sum = residuals
-    (x, _), y, dl = _shifted(logits), widen(probabilities), widen(dl)[..., None]
-    dlogits = (jnp.exp(x - log_sum) * jnp.sum(y, -1, keepdims=True) - y) * dl
-    dprobabilities = (log_sum - x) * dl
+    logits, probabilities, largest, total, mass = residuals
+    x, y, dl = widen(logits) - largest, widen(probabilities), widen(dl)[..., None]
+    dlogits = jnp.exp(x) * (mass / total * dl) - y * dl
+    dprobabilities = (jnp.log(total) - x) * dl
     return dlogits.astype(logits.dtype), dprobabilities.astype(probabilities.dtype)
 
 
@@ -76,7 +77,7 @@ def softmax_cross_entropy_with_integer_labels(
     logits: Float[AnyArray, "*batch classes"],
     labels: Integer[AnyArray, "*batch"],
     *,
-    label_smoothing: float = 0,
+    label_smoothing: Number = 0,
     where: Bool[AnyArray, "..."] | None = None,
 ) -> Float[Array, "*batch"]:
     """Cross-entropy between the softmax of the logits x and one right class per example.
@@ -99,7 +100,7 @@ def softmax_cross_entropy_with_integer_labels(
     Returns:
       ℓ: (*batch), of the dtype of the logits; computed in float32 or better.
 
-    Keeps the arguments and log Σⱼ exp(xⱼ − max x); recomputes p and q.
+    Keeps the arguments, max x and Σⱼ exp(xⱼ − max x); recomputes p and q.
 
     Raises:
       ValueError: labels of another shape than the batch, a `where` that does not broadcast, no class, a smoothing
@@ -114,6 +115,8 @@ def softmax_cross_entropy_with_integer_labels(
     name = "softmax_cross_entropy_with_integer_labels"
     logits = _to_logits(name, logits)
     labels = to_array(name, "labels", labels, jnp.integer)
+    if labels.dtype.itemsize < 4:
+        labels = labels.astype(jnp.int32)  # so that every class has a number
     if labels.shape != logits.shape[:-1]:
         raise error(ValueError, name, "labels", f"the batch shape of logits, {logits.shape[:-1]}", labels.shape)
     smoothing = to_number(name, "label_smoothing", label_smoothing, 0, 1)
@@ -135,18 +138,28 @@ def _softmax_cross_entropy_with_integer_labels(
 
 
 def _softmax_cross_entropy_with_integer_labels_fwd(logits, labels, where, smoothing):
-    x, log_sum = _shifted(logits, where)
-    q = _targets(logits, labels, where, smoothing)
-    loss = jnp.sum(jnp.where(q == 0, 0, q * (log_sum - x)), -1)
+    largest, total = _largest_and_total(logits, where)
+    legal = (labels >= 0) & (labels < logits.shape[-1])
+    right = jnp.take_along_axis(logits, jnp.where(legal, labels, 0)[..., None], -1)
+    loss = jnp.log(total) - (1 - smoothing) * (widen(right) - largest)
+    if smoothing:
+        loss = loss - smoothing * jnp.mean(widen(logits) - largest, -1, keepdims=True, where=where)
+    loss = jnp.where(legal, loss[..., 0], jnp.nan)
     if where is not None:
         loss = jnp.where(where.any(-1), loss, 0)
-    return loss.astype(logits.dtype), (logits, labels, where, log_sum)
+    return loss.astype(logits.dtype), (logits, labels, where, largest, total)
 
 
 def _softmax_cross_entropy_with_integer_labels_bwd(smoothing, residuals, dl):
-    logits, labels, where, log_sum = residuals
-    surplus = _among(_shifted(logits, where)[0] - log_sum, where)
-    dlogits = (jnp.exp(surplus) - _targets(logits, labels, where, smoothing)) * widen(dl)[..., None]
+    logits, labels, where, largest, total = residuals
+    x, dl = _among(widen(logits) - largest, where), widen(dl)[..., None]
+    right = labels[..., None] == lax.broadcasted_iota(labels.dtype, logits.shape, logits.ndim - 1)
+    q = (1 - smoothing) * right.astype(x.dtype)
+    if smoothing:
+        counted = jnp.broadcast_to(True if where is None else where, logits.shape).astype(x.dtype)
+        q = q + smoothing * (counted / jnp.sum(counted, -1, keepdims=True))
+    legal = (labels >= 0) & (labels < logits.shape[-1])
+    dlogits = jnp.exp(x) * (dl / total) - q * jnp.where(legal[..., None], dl, jnp.nan)
     if where is not None:
         dlogits = jnp.where(where.any(-1, keepdims=True), dlogits, 0)
     return dlogits.astype(logits.dtype), None, None
@@ -164,30 +177,17 @@ def _to_logits(function: str, logits) -> jax.Array:
     return logits
 
 
-def _shifted(
+def _largest_and_total(
     logits: Float[Array, "*batch classes"], where: Bool[Array, "..."] | None = None
-) -> tuple[Float[Array, "*batch classes"], Float[Array, "*batch 1"]]:
-    """x − max x, and the logarithm of the sum of its exponentials: nothing overflows, large logits do not cancel."""
-    x = widen(logits)
-    largest = jnp.max(_among(x, where), -1, keepdims=True)
-    x = x - jnp.where(jnp.isfinite(largest), largest, 0)
-    total = jnp.sum(jnp.exp(_among(x, where)), -1, keepdims=True)
-    return x, jnp.log(total if where is None else jnp.where(where.any(-1, keepdims=True), total, 1))
+) -> tuple[Float[Array, "*batch 1"], Float[Array, "*batch 1"]]:
+    """max x and Σ exp(x − max x): nothing overflows, large logits do not cancel. Without any class, 0 and 1."""
+    x = _among(widen(logits), where)
+    largest = jnp.max(x, -1, keepdims=True)
+    largest = jnp.where(jnp.isfinite(largest), largest, 0)
+    total = jnp.sum(jnp.exp(x - largest), -1, keepdims=True)
+    return largest, total if where is None else jnp.where(where.any(-1, keepdims=True), total, 1)
 
 
 def _among(x: Float[Array, "*batch classes"], where: Bool[Array, "..."] | None) -> Float[Array, "*batch classes"]:
     """−inf for the classes that do not count."""
     return x if where is None else jnp.where(where, x, -jnp.inf)
-
-
-def _targets(logits, labels, where, smoothing: float) -> Float[Array, "*batch classes"]:
-    """(1 − α)·onehot(label) + α/classes, never in memory but as part of a sum; NaN where there is no such class."""
-    if labels.dtype.itemsize < 4:
-        labels = labels.astype(jnp.int32)  # so that every class has a number
-    right = labels[..., None] == lax.broadcasted_iota(labels.dtype, logits.shape, logits.ndim - 1)
-    dtype = accumulator(logits.dtype)
-    q = (1 - smoothing) * right.astype(dtype)
-    if smoothing:
-        counted = jnp.broadcast_to(True if where is None else where, logits.shape).astype(dtype)
-        q = q + smoothing * counted / jnp.maximum(jnp.sum(counted, -1, keepdims=True), 1)
-    return jnp.where(right.any(-1, keepdims=True), q, jnp.nan)

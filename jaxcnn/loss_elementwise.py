@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Real
 
-from jaxcnn.arguments import AnyArray, error, promote, to_array, to_number, widen
+from jaxcnn.arguments import AnyArray, Number, error, promote, to_array, to_number, widen
 
 
 def sigmoid_binary_cross_entropy(
@@ -65,8 +65,8 @@ def focal_loss(
     logits: Float[AnyArray, "*shape"],
     labels: Real[AnyArray, "*shape"] | Bool[AnyArray, "*shape"],
     *,
-    alpha: float | None = None,
-    gamma: float = 2.0,
+    alpha: Number | None = None,
+    gamma: Number = 2.0,
 ) -> Float[Array, "*shape"]:
     """Binary cross-entropy h that dwells on what is still wrong: m is the probability given to the wrong answer.
 
@@ -96,12 +96,13 @@ def focal_loss(
     """
     logits, labels = _to_logits_and_labels("focal_loss", logits, labels)
     alpha = None if alpha is None else to_number("focal_loss", "alpha", alpha)
-    return _focal_loss(logits, labels, _Focal(alpha, to_number("focal_loss", "gamma", gamma, 0)))
+    gamma = to_number("focal_loss", "gamma", gamma, 0)
+    return _focal_loss(logits, labels, _Focal(alpha, int(gamma) if gamma.is_integer() else gamma))
 
 
 class _Focal(NamedTuple):
     alpha: float | None
-    gamma: float
+    gamma: float | int  # an int where it can be: a power of ints is a product
 
     def parts(self, x, y):
         """The cross-entropy, the weight a, the odds of the wrong answer, and mᵞ."""
@@ -188,7 +189,7 @@ _squared_error.defvjp(_squared_error_fwd, _squared_error_bwd)
 
 
 def huber_loss(
-    predictions: Float[AnyArray, "*shape"], targets: Float[AnyArray, "*shape"] | None = None, *, delta: float = 1.0
+    predictions: Float[AnyArray, "*shape"], targets: Float[AnyArray, "*shape"] | None = None, *, delta: Number = 1.0
 ) -> Float[Array, "*shape"]:
     """Half the square of a small error e, and a straight line beyond.
 

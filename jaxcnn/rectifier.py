@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Real
 
-from jaxcnn.arguments import AnyArray, error, promote, to_array, to_choice, to_number, widen
+from jaxcnn.arguments import AnyArray, Number, error, promote, to_array, to_choice, to_number, widen
 
 
 def relu(x: Real[AnyArray, "..."]) -> Real[Array, "..."]:
@@ -93,7 +93,7 @@ def _relu6_bwd(y, dy):
 _relu6.defvjp(_relu6_fwd, _relu6_bwd)
 
 
-def leaky_relu(x: Float[AnyArray, "..."], *, negative_slope: float = 0.01) -> Float[Array, "..."]:
+def leaky_relu(x: Float[AnyArray, "..."], *, negative_slope: Number = 0.01) -> Float[Array, "..."]:
     """Rectified linear unit that leaks below 0.
 
         y  = x ≥ 0 ? x : α·x                                           α = negative_slope
@@ -144,7 +144,7 @@ def prelu(
 
         y      = x ≥ 0 ? x : slope·x
         dx     = dy · (x ≥ 0 ? 1 : slope)                              1 at x = 0, as in `leaky_relu`
-        dslope = Σ dy·x where x < 0                                    over all entries that share a slope
+        dslope = Σ dy·min(x, 0)                                        over all entries that share a slope
 
     Args:
       x: (..., c), or (n, c, ...) with channel_axis=1; floats.
@@ -192,7 +192,7 @@ def _prelu_bwd(residuals, dy):
     x, slope = residuals
     dy = widen(dy)
     shared = [axis for axis, size in enumerate(slope.shape) if size == 1]
-    dslope = jnp.sum(jnp.where(x >= 0, 0, widen(x) * dy), shared, keepdims=True)
+    dslope = jnp.sum(jnp.minimum(widen(x), 0) * dy, shared, keepdims=True)
     return jnp.where(x >= 0, dy, widen(slope) * dy).astype(x.dtype), dslope.astype(slope.dtype)
 
 
