@@ -143,7 +143,7 @@ def _softmax_cross_entropy_with_integer_labels_fwd(logits, labels, where, smooth
     right = jnp.take_along_axis(logits, jnp.where(legal, labels, 0)[..., None], -1)
     loss = jnp.log(total) - (1 - smoothing) * (widen(right) - largest)
     if smoothing:
-        loss = loss - smoothing * jnp.mean(widen(logits) - largest, -1, keepdims=True, where=where)
+        loss = loss - smoothing * (jnp.mean(widen(logits), -1, keepdims=True, where=where) - largest)
     loss = jnp.where(legal, loss[..., 0], jnp.nan)
     if where is not None:
         loss = jnp.where(where.any(-1), loss, 0)

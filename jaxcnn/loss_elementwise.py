@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float, Real
 
 from jaxcnn.arguments import AnyArray, Number, error, promote, to_array, to_number, widen
@@ -16,7 +17,7 @@ def sigmoid_binary_cross_entropy(
     """Cross-entropy between the probabilities y of a yes and the sigmoid of the logits x.
 
         ℓ  = −y·log p − (1 − y)·log(1 − p) = max(x, 0) − x·y + log(1 + exp(−|x|))        p = sigmoid(x)
-        dx = ((1 − y)·p − y·(1 − p)) · dℓ                                                p − y, without cancellation
+        dx = ((1 − y)·p − y·sigmoid(−x)) · dℓ                                            p − y, without cancellation
         dy = −x · dℓ
 
     Args:
@@ -26,7 +27,7 @@ def sigmoid_binary_cross_entropy(
     Returns:
       ℓ: of the same shape and of the promoted dtype of the floats.
 
-    Keeps the arguments; recomputes exp(−|x|).
+    Keeps the arguments; recomputes p.
 
     Raises:
       ValueError: shapes that differ.
@@ -53,8 +54,8 @@ def _sigmoid_binary_cross_entropy_fwd(logits, labels):
 
 def _sigmoid_binary_cross_entropy_bwd(residuals, dl):
     x, y, dl = map(widen, (*residuals, dl))
-    yes, no, norm = _odds(x)
-    dlogits, dlabels = ((1 - y) * yes - y * no) / norm * dl, -x * dl
+    p, q = lax.logistic(x), lax.logistic(-x)
+    dlogits, dlabels = ((1 - y) * p - y * q) * dl, -x * dl
     return dlogits.astype(residuals[0].dtype), dlabels.astype(residuals[1].dtype)
 
 
@@ -70,9 +71,9 @@ def focal_loss(
 ) -> Float[Array, "*shape"]:
     """Binary cross-entropy h that dwells on what is still wrong: m is the probability given to the wrong answer.
 
-        ℓ  = a·mᵞ·h                  m = (1 − y)·p + y·(1 − p),  a = α·y + (1 − α)·(1 − y),  p = sigmoid(x)
-        dx = a·mᵞ·(p − y + γ·h·(1 − 2y)·p·(1 − p)/m) · dℓ
-        dy = mᵞ·((2α − 1)·h − a·(x + γ·h·(2p − 1)/m)) · dℓ
+        ℓ  = a·mᵞ·h                  m = (1 − y)·p + y·q,  a = α·y + (1 − α)·(1 − y),  p = sigmoid(x) = 1 − q
+        dx = a·(mᵞ·((1 − y)·p − y·q) + γ·mᵞ⁻¹·(1 − 2y)·p·q·h) · dℓ
+        dy = (a·(γ·mᵞ⁻¹·(q − p)·h − mᵞ·x) + (2α − 1)·mᵞ·h) · dℓ
 
     Args:
       logits: x, any shape, floats.
@@ -102,14 +103,7 @@ def focal_loss(
 
 class _Focal(NamedTuple):
     alpha: float | None
-    gamma: float | int  # an int where it can be: a power of ints is a product
-
-    def parts(self, x, y):
-        """The cross-entropy, the weight a, the odds of the wrong answer, and mᵞ."""
-        yes, no, norm = _odds(x)
-        wrong = (1 - y) * yes + y * no
-        weight = jnp.ones((), x.dtype) if self.alpha is None else self.alpha * y + (1 - self.alpha) * (1 - y)
-        return _cross_entropy(x, y), weight, wrong, (wrong / norm) ** self.gamma
+    gamma: float | int  # an int where it can be: such a power is a product
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -120,19 +114,23 @@ def _focal_loss(
 
 
 def _focal_loss_fwd(logits, labels, static):
-    entropy, weight, _, focus = static.parts(widen(logits), widen(labels))
-    return (weight * focus * entropy).astype(logits.dtype), (logits, labels)
+    x, y = widen(logits), widen(labels)
+    m = (1 - y) * lax.logistic(x) + y * lax.logistic(-x)
+    loss = _balance(y, static.alpha) * m**static.gamma * _cross_entropy(x, y)
+    return loss.astype(logits.dtype), (logits, labels)
 
 
 def _focal_loss_bwd(static, residuals, dl):
     x, y, dl = map(widen, (*residuals, dl))
-    entropy, weight, wrong, focus = static.parts(x, y)
-    yes, no, norm = _odds(x)
-    steep = static.gamma * entropy / jnp.where(wrong == 0, 1, wrong)
-    dlogits = weight * focus * ((1 - y) * yes - y * no + steep * (1 - 2 * y) * yes * no) / norm * dl
-    dlabels = weight * focus * -(x + steep * (yes - no)) * dl
+    p, q, h = lax.logistic(x), lax.logistic(-x), _cross_entropy(x, y)
+    m = (1 - y) * p + y * q
+    focus = m**static.gamma
+    steep = static.gamma * jnp.where(m == 0, 1, m) ** (static.gamma - 1) * h
+    a = _balance(y, static.alpha) * dl
+    dlogits = a * (focus * ((1 - y) * p - y * q) + steep * (1 - 2 * y) * p * q)
+    dlabels = a * (steep * (q - p) - focus * x)
     if static.alpha is not None:
-        dlabels = dlabels + (2 * static.alpha - 1) * focus * entropy * dl
+        dlabels = dlabels + (2 * static.alpha - 1) * focus * h * dl
     return dlogits.astype(residuals[0].dtype), dlabels.astype(residuals[1].dtype)
 
 
@@ -260,10 +258,9 @@ def _to_predictions_and_targets(function: str, predictions: Any, targets: Any) -
     return promote(predictions, targets)
 
 
-def _odds(x: Float[Array, "*shape"]) -> tuple[Float[Array, "*shape"], ...]:
-    """Of a yes and of a no, the larger being 1, and their sum: p = yes/sum, 1 − p = no/sum, both to the last bit."""
-    e = jnp.exp(-jnp.abs(x))
-    return jnp.where(x >= 0, 1, e), jnp.where(x >= 0, e, 1), 1 + e
+def _balance(y: Float[Array, "*shape"], alpha: float | None) -> Float[Array, "..."]:
+    """The weight a of a yes and of a no."""
+    return jnp.ones((1,) * y.ndim, y.dtype) if alpha is None else alpha * y + (1 - alpha) * (1 - y)
 
 
 def _cross_entropy(x: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> Float[Array, "*shape"]:

@@ -144,7 +144,7 @@ def prelu(
 
         y      = x ≥ 0 ? x : slope·x
         dx     = dy · (x ≥ 0 ? 1 : slope)                              1 at x = 0, as in `leaky_relu`
-        dslope = Σ dy·min(x, 0)                                        over all entries that share a slope
+        dslope = Σ dy·x where x < 0                                    over all entries that share a slope
 
     Args:
       x: (..., c), or (n, c, ...) with channel_axis=1; floats.
@@ -191,9 +191,11 @@ def _prelu_fwd(x, slope):
 def _prelu_bwd(residuals, dy):
     x, slope = residuals
     dy = widen(dy)
+    leak = jnp.where(x >= 0, 0, dy)
+    dx = jnp.where(x >= 0, dy, widen(slope) * leak)
     shared = [axis for axis, size in enumerate(slope.shape) if size == 1]
-    dslope = jnp.sum(jnp.minimum(widen(x), 0) * dy, shared, keepdims=True)
-    return jnp.where(x >= 0, dy, widen(slope) * dy).astype(x.dtype), dslope.astype(slope.dtype)
+    dslope = jnp.sum(leak * widen(x), shared, keepdims=True)
+    return dx.astype(x.dtype), dslope.astype(slope.dtype)
 
 
 _prelu.defvjp(_prelu_fwd, _prelu_bwd)
