@@ -129,7 +129,8 @@ def _softplus(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
 
 def _softplus_fwd(x):
     wide = widen(x)
-    return (jnp.maximum(wide, 0) + jnp.log1p(jnp.exp(-jnp.abs(wide)))).astype(x.dtype), x
+    y = jnp.where(wide > 0, wide, 0) + jnp.log1p(jnp.exp(jnp.where(wide > 0, -wide, wide)))  # differentiable at 0
+    return y.astype(x.dtype), x
 
 
 def _softplus_bwd(x, dy):

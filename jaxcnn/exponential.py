@@ -103,7 +103,7 @@ _selu.defvjp(_selu_fwd, _selu_bwd)
 def celu(x: Float[AnyArray, "..."], *, alpha: Number = 1.0) -> Float[Array, "..."]:
     """Exponential linear unit with a continuous derivative for every α.
 
-        y  = max(x, 0) + α·(exp(min(x, 0)/α) − 1)
+        y  = x > 0 ? x : α·(exp(x/α) − 1)
         dx = dy · (y > 0 ? 1 : 1 + y/α)                                celu′(0) = 1
 
     Args:
@@ -137,7 +137,7 @@ def _celu(x: Float[Array, "*shape"], alpha: float) -> Float[Array, "*shape"]:
 
 def _celu_fwd(x, alpha):
     wide = widen(x)
-    y = (jnp.maximum(wide, 0) + alpha * jnp.expm1(jnp.minimum(wide, 0) / alpha)).astype(x.dtype)
+    y = jnp.where(wide > 0, wide, alpha * jnp.expm1(jnp.where(wide > 0, 0, wide) / alpha)).astype(x.dtype)
     return y, y
 
 

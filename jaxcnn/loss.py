@@ -4,6 +4,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Integer
 
@@ -121,7 +122,7 @@ def softmax_cross_entropy_with_integer_labels(
         raise error(ValueError, name, "labels", f"the batch shape of logits, {logits.shape[:-1]}", labels.shape)
     smoothing = to_number(name, "label_smoothing", label_smoothing, 0, 1)
     if where is not None:
-        of_examples = where.ndim < logits.ndim
+        of_examples = np.ndim(where) < logits.ndim
         where = to_mask(name, "where", where, labels.shape if of_examples else logits.shape)
         where = where[..., None] if of_examples else where
     return _softmax_cross_entropy_with_integer_labels(logits, labels, where, smoothing)

@@ -192,9 +192,9 @@ def _prelu_bwd(residuals, dy):
     x, slope = residuals
     dy = widen(dy)
     leak = jnp.where(x >= 0, 0, dy)
-    dx = jnp.where(x >= 0, dy, widen(slope) * leak)
     shared = [axis for axis, size in enumerate(slope.shape) if size == 1]
     dslope = jnp.sum(leak * widen(x), shared, keepdims=True)
+    dx = jnp.where(x >= 0, dy, 0) + widen(slope) * leak
     return dx.astype(x.dtype), dslope.astype(slope.dtype)
 
 

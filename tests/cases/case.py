@@ -11,7 +11,7 @@ import jaxcnn
 from jaxcnn import reference
 
 CONVOLUTIONS = ("conv", "conv_transpose", "depthwise_conv", "separable_conv")
-LINEAR = {*CONVOLUTIONS, "dense", "avg_pool", "pad", "unfold", "fold"}  # in each argument alone
+LINEAR = {*CONVOLUTIONS, "dense", "avg_pool", "pad", "unfold", "fold", "dropout"}  # in each argument alone
 RULES = {"depthwise_conv": "conv"}  # a call of another op's rule
 
 
