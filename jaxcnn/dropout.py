@@ -57,6 +57,8 @@ def dropout(
     if key is None:
         raise error(ValueError, "dropout", "key", "a key, unless deterministic", None)
     key = to_array("dropout", "key", key, (jax.dtypes.prng_key, jnp.uint32))
+    if rate == 1:
+        return jnp.zeros_like(x)
     return _dropout(x, key, _Dropout(rate, tuple(dim % x.ndim for dim in broadcast_dims)))
 
 
@@ -65,10 +67,9 @@ class _Dropout(NamedTuple):
     broadcast_dims: tuple[int, ...]
 
     def drop(self, x, key):
-        keep = 1 - self.rate
         shape = [1 if dim in self.broadcast_dims else size for dim, size in enumerate(x.shape)]
-        mask = jax.random.bernoulli(key, keep, shape)
-        return jnp.where(mask, widen(x) / (keep or 1), 0).astype(x.dtype)
+        mask = jax.random.bernoulli(key, 1 - self.rate, shape)
+        return jnp.where(mask, widen(x) / (1 - self.rate), 0).astype(x.dtype)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
