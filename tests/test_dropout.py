@@ -19,7 +19,7 @@ def test_values_of_flax():
     np.testing.assert_array_equal(jaxcnn.dropout(X, 0.3, KEYS[0], broadcast_dims=(1,)), theirs)
 
 
-@pytest.mark.parametrize(("key", "wrap"), zip(KEYS, (jax.jit, jax.checkpoint)), ids=["typed, jit", "raw, remat"])
+@pytest.mark.parametrize(("key", "wrap"), list(zip(KEYS, (jax.jit, jax.checkpoint))), ids=["typed, jit", "raw, remat"])
 def test_one_mask_forward_and_backward(key, wrap):
     y, (dx,) = pullback(wrap(lambda x: jaxcnn.dropout(x, 0.3, key)))(X, X)
     np.testing.assert_array_equal(y, dx)
