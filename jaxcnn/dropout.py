@@ -68,7 +68,7 @@ class _Dropout(NamedTuple):
 
     def drop(self, x, key):
         shape = [1 if dim in self.broadcast_dims else size for dim, size in enumerate(x.shape)]
-        mask = jax.random.bernoulli(key, 1 - self.rate, shape)
+        mask = jax.random.bernoulli(key, jnp.float32(1 - self.rate), shape)
         return jnp.where(mask, widen(x) / (1 - self.rate), 0).astype(x.dtype)
 
 

@@ -158,7 +158,7 @@ def _softmax_cross_entropy_with_integer_labels_bwd(smoothing, residuals, dl):
     q = (1 - smoothing) * right.astype(x.dtype)
     if smoothing:
         counted = jnp.broadcast_to(True if where is None else where, logits.shape).astype(x.dtype)
-        q = q + smoothing * (counted / jnp.sum(counted, -1, keepdims=True))
+        q = q + smoothing * (counted / jnp.maximum(jnp.sum(counted, -1, keepdims=True), 1))
     legal = (labels >= 0) & (labels < logits.shape[-1])
     dlogits = jnp.exp(x) * (dl / total) - q * jnp.where(legal[..., None], dl, jnp.nan)
     if where is not None:
