@@ -17,7 +17,12 @@ and for comparison.
 from jaxcnn import check as check
 from jaxcnn import notebook as notebook
 from jaxcnn import reference as reference
-from jaxcnn.activation import relu as relu
+from jaxcnn.activation import gelu as gelu
+from jaxcnn.activation import mish as mish
+from jaxcnn.activation import sigmoid as sigmoid
+from jaxcnn.activation import silu as silu
+from jaxcnn.activation import softplus as softplus
+from jaxcnn.activation import tanh as tanh
 from jaxcnn.batch_norm import batch_norm as batch_norm
 from jaxcnn.batch_norm import batch_norm_inference as batch_norm_inference
 from jaxcnn.batch_norm import update_running_statistics as update_running_statistics
@@ -26,8 +31,16 @@ from jaxcnn.conv import depthwise_conv as depthwise_conv
 from jaxcnn.conv import separable_conv as separable_conv
 from jaxcnn.conv_transpose import conv_transpose as conv_transpose
 from jaxcnn.dense import dense as dense
+from jaxcnn.dropout import dropout as dropout
+from jaxcnn.exponential import celu as celu
+from jaxcnn.exponential import elu as elu
+from jaxcnn.exponential import selu as selu
 from jaxcnn.loss import softmax_cross_entropy as softmax_cross_entropy
 from jaxcnn.loss import softmax_cross_entropy_with_integer_labels as softmax_cross_entropy_with_integer_labels
+from jaxcnn.loss_elementwise import focal_loss as focal_loss
+from jaxcnn.loss_elementwise import huber_loss as huber_loss
+from jaxcnn.loss_elementwise import sigmoid_binary_cross_entropy as sigmoid_binary_cross_entropy
+from jaxcnn.loss_elementwise import squared_error as squared_error
 from jaxcnn.norm import group_norm as group_norm
 from jaxcnn.norm import instance_norm as instance_norm
 from jaxcnn.norm import layer_norm as layer_norm
@@ -47,6 +60,15 @@ from jaxcnn.pool_max import min_pool as min_pool
 from jaxcnn.pool_sum import avg_pool as avg_pool
 from jaxcnn.pool_sum import lp_pool as lp_pool
 from jaxcnn.pool_sum import sum_pool as sum_pool
+from jaxcnn.rectifier import hard_sigmoid as hard_sigmoid
+from jaxcnn.rectifier import hard_swish as hard_swish
+from jaxcnn.rectifier import hard_tanh as hard_tanh
+from jaxcnn.rectifier import leaky_relu as leaky_relu
+from jaxcnn.rectifier import prelu as prelu
+from jaxcnn.rectifier import relu as relu
+from jaxcnn.rectifier import relu6 as relu6
 from jaxcnn.response_norm import local_response_norm as local_response_norm
+from jaxcnn.softmax import log_softmax as log_softmax
+from jaxcnn.softmax import softmax as softmax
 
 __version__ = "0.1.0"

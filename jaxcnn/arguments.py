@@ -44,7 +44,7 @@ def to_choice(function: str, argument: str, value: Any, choices: Sequence[Any]) 
 
 
 def to_array(function: str, argument: str, value: Any, kind: Any = jnp.number) -> jax.Array:
-    """An array of a dtype of the `kind` (a NumPy abstract type, or several); lists and Python scalars are refused."""
+    """An array of a dtype of the `kind` (a NumPy type, or several); lists and Python scalars are refused."""
     kinds = kind if isinstance(kind, tuple) else (kind,)
     if not isinstance(value, (jax.Array, np.ndarray, np.generic)):
         raise error(TypeError, function, argument, "an array", type(value).__name__)
@@ -54,15 +54,14 @@ def to_array(function: str, argument: str, value: Any, kind: Any = jnp.number) -
     return jnp.asarray(value)
 
 
-def to_number(
-    function: str, argument: str, value: Any, *, minimum: Number = -math.inf, maximum: Number = math.inf
-) -> float:
-    """A real number that is known while tracing."""
-    if isinstance(value, Number) and minimum <= value <= maximum:
-        return float(value)
-    limits = "" if math.isinf(minimum) else f" of at least {minimum}"
-    limits = limits if math.isinf(maximum) else f" from {minimum} to {maximum}"
-    raise error(ValueError, function, argument, f"a number{limits}", value)
+def to_number(function: str, argument: str, value: Any, low: Number = -math.inf, high: Number = math.inf) -> float:
+    """A finite Python or NumPy number from low to high; inf and NaN are refused."""
+    if not isinstance(value, (float, np.floating)) and not is_integer(value):
+        raise error(ValueError, function, argument, "a number", repr(value))
+    if not (low <= value <= high and math.isfinite(value)):
+        bounds = f" from {low:g} to {high:g}" if math.isfinite(high) else f" of at least {low:g}"
+        raise error(ValueError, function, argument, "a finite number" + bounds * math.isfinite(low), repr(value))
+    return float(value)
 
 
 def to_axes(function: str, argument: str, value: Any, dims: int) -> tuple[int, ...]:
@@ -75,15 +74,15 @@ def to_axes(function: str, argument: str, value: Any, dims: int) -> tuple[int, .
     raise error(ValueError, function, argument, f"different axes of an array of {dims} dimensions", value)
 
 
-def to_mask(function: str, where: Any, x: jax.Array) -> jax.Array | None:
-    """A mask that broadcasts to x, of as many dimensions as x; None stays None."""
+def to_mask(function: str, where: Any, shape: Sequence[Any]) -> jax.Array | None:
+    """A mask that broadcasts to this shape, of as many dimensions; None stays None."""
     if where is None:
         return None
     where = to_array(function, "where", where, jnp.bool_)
-    shape = (1,) * (x.ndim - where.ndim) + where.shape
-    if len(shape) != x.ndim or any(m not in (1, n) for m, n in zip(shape, x.shape)):
-        raise error(ValueError, function, "where", f"a shape that broadcasts to {x.shape}", where.shape)
-    return where.reshape(shape)
+    full = (1,) * (len(shape) - where.ndim) + where.shape
+    if len(full) != len(shape) or any(m not in (1, n) for m, n in zip(full, shape)):
+        raise error(ValueError, function, "where", f"a shape that broadcasts to {tuple(shape)}", where.shape)
+    return where.reshape(full)
 
 
 def to_parameter(function: str, argument: str, value: Any, x: jax.Array, axes: Sequence[int]) -> jax.Array | None:
@@ -109,6 +108,11 @@ def accumulator(*dtypes: Any) -> np.dtype:
     """The dtype to sum in: the widest of those given, and for floats of 16 bits or fewer float32."""
     widest = max(map(jnp.dtype, reversed(dtypes)), key=lambda dtype: dtype.itemsize)
     return jnp.dtype(jnp.float32) if jnp.issubdtype(widest, jnp.floating) and widest.itemsize < 4 else widest
+
+
+def widen(x: jax.Array) -> jax.Array:
+    """x in the dtype to compute in."""
+    return x.astype(accumulator(x.dtype))
 
 
 def to_result_dtype(function: str, preferred_element_type: Any, dtype: np.dtype) -> np.dtype:

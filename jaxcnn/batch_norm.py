@@ -67,8 +67,8 @@ def batch_norm(
     """
     x, axes, (scale, bias) = _to_operands("batch_norm", x, channel_axis, scale=scale, bias=bias)
     axis_name = tuple(axis_name) if isinstance(axis_name, list) else axis_name
-    static = Statistics(axes, to_number("batch_norm", "epsilon", epsilon, minimum=0), axis_name)
-    y, mean, var = _batch_norm(x, scale, bias, to_mask("batch_norm", where, x), static)
+    static = Statistics(axes, to_number("batch_norm", "epsilon", epsilon, 0), axis_name)
+    y, mean, var = _batch_norm(x, scale, bias, to_mask("batch_norm", where, x.shape), static)
     return y, mean.reshape(-1), var.reshape(-1)
 
 
@@ -140,7 +140,7 @@ def batch_norm_inference(
     name = "batch_norm_inference"
     mean, var = (to_array(name, argument, value, jnp.floating) for argument, value in (("mean", mean), ("var", var)))
     x, axes, parameters = _to_operands(name, x, channel_axis, mean=mean, var=var, scale=scale, bias=bias)
-    static = Statistics(axes, to_number(name, "epsilon", epsilon, minimum=0))
+    static = Statistics(axes, to_number(name, "epsilon", epsilon, 0))
     return _batch_norm_inference(x, *parameters, static)
 
 
@@ -233,7 +233,7 @@ def update_running_statistics(
     dtype = accumulator(*(array.dtype for array in arrays))
     n = jnp.asarray(count if unbiased else 0, dtype)
     factor = lax.stop_gradient(jnp.where(n > 1, n / jnp.maximum(n - 1, 1), 1))
-    momentum = to_number(name, "momentum", momentum, minimum=0, maximum=1)
+    momentum = to_number(name, "momentum", momentum, 0, 1)
     mean, var = _update_running_statistics(*(array.astype(dtype) for array in arrays), factor, momentum)
     return mean.astype(arrays[0].dtype), var.astype(arrays[1].dtype)
 

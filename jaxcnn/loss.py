@@ -1,11 +1,14 @@
-"""Losses: one value per example, to be averaged by the caller."""
+"""Losses over classes: one value per example, to be averaged by the caller."""
+
+from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
-from jaxtyping import Array, Float, Integer
+from jaxtyping import Array, Bool, Float, Integer
 
-from jaxcnn.arguments import AnyArray, accumulator, error, promote, to_array
+from jaxcnn.arguments import AnyArray, Number, error, promote, to_array, to_mask, to_number, widen
 
 
 def softmax_cross_entropy(
@@ -26,7 +29,7 @@ def softmax_cross_entropy(
     Returns:
       ℓ: (*batch), of the promoted dtype; computed in float32 or better.
 
-    Keeps the arguments and log Σⱼ exp(xⱼ − max x); recomputes p.
+    Keeps the arguments, max x, Σⱼ exp(xⱼ − max x) and Σⱼ yⱼ; recomputes p.
 
     Raises:
       ValueError: shapes that differ, or no class.
@@ -53,17 +56,18 @@ def _softmax_cross_entropy(
 
 
 def _softmax_cross_entropy_fwd(logits, probabilities):
-    x, log_sum = _shifted(logits)
-    y, surprise = _wide(probabilities), log_sum - x
-    loss = jnp.sum(y * jnp.where((y == 0) & jnp.isinf(surprise), 0, surprise), -1)
-    return loss.astype(logits.dtype), (logits, probabilities, log_sum)
+    largest, total = _largest_and_total(logits)
+    x, y = widen(logits) - largest, widen(probabilities)
+    mass = jnp.sum(y, -1, keepdims=True)
+    loss = jnp.sum(jnp.log(total) * mass, -1) - jnp.sum(y * jnp.where((y == 0) & jnp.isinf(x), 0, x), -1)
+    return loss.astype(logits.dtype), (logits, probabilities, largest, total, mass)
 
 
 def _softmax_cross_entropy_bwd(residuals, dl):
-    logits, probabilities, log_sum = residuals
-    (x, _), y, dl = _shifted(logits), _wide(probabilities), _wide(dl)[..., None]
-    dlogits = (jnp.exp(x - log_sum) * jnp.sum(y, -1, keepdims=True) - y) * dl
-    dprobabilities = (log_sum - x) * dl
+    logits, probabilities, largest, total, mass = residuals
+    x, y, dl = widen(logits) - largest, widen(probabilities), widen(dl)[..., None]
+    dlogits = jnp.exp(x) * (mass / total * dl) - y * dl
+    dprobabilities = (jnp.log(total) - x) * dl
     return dlogits.astype(logits.dtype), dprobabilities.astype(probabilities.dtype)
 
 
@@ -71,29 +75,40 @@ _softmax_cross_entropy.defvjp(_softmax_cross_entropy_fwd, _softmax_cross_entropy
 
 
 def softmax_cross_entropy_with_integer_labels(
-    logits: Float[AnyArray, "*batch classes"], labels: Integer[AnyArray, "*batch"]
+    logits: Float[AnyArray, "*batch classes"],
+    labels: Integer[AnyArray, "*batch"],
+    *,
+    label_smoothing: Number = 0,
+    where: Bool[AnyArray, "..."] | None = None,
 ) -> Float[Array, "*batch"]:
     """Cross-entropy between the softmax of the logits x and one right class per example.
 
-        ℓ  = lse − x[label]                  lse = log Σⱼ exp xⱼ
-        dx = (p − onehot(label)) · dℓ        p = exp(x − lse)
+        ℓ  = lse − (1 − α)·x[label] − α·mean x                         lse = log Σⱼ exp xⱼ,  α = label_smoothing
+        dx = (p − q) · dℓ                                              p = exp(x − lse)
+                                                                       q = (1 − α)·onehot(label) + α/classes
 
-    A label outside 0 … classes − 1 gives NaN, in the loss and in its gradient.
+    A label outside 0 … classes − 1 gives NaN, in the loss and in its gradient; with `where=labels >= 0`, negative ones
+    are ignored.
 
     Args:
       logits: (*batch, classes).
       labels: (*batch), integers.
+      label_smoothing: α, from 0 to 1: the part of the target that is spread evenly over the classes.
+      where: booleans, or None. (*batch) says which examples count: the others have the loss 0, and gradient 0. Of as
+        many dimensions as the logits, and broadcasting to them, it says which classes count: sum, mean and number are
+        over these. An example with none has the loss 0.
 
     Returns:
       ℓ: (*batch), of the dtype of the logits; computed in float32 or better.
 
-    Keeps the arguments and log Σⱼ exp(xⱼ − max x); recomputes p.
+    Keeps the arguments, max x and Σⱼ exp(xⱼ − max x); recomputes p and q.
 
     Raises:
-      ValueError: labels of another shape than the batch, or no class.
-      TypeError: logits that are no floats, labels that are no integers.
+      ValueError: labels of another shape than the batch, a `where` that does not broadcast, no class, a smoothing
+        outside 0 … 1.
+      TypeError: logits that are no floats, labels that are no integers, a `where` that is no booleans.
 
-    Source: `optax.softmax_cross_entropy_with_integer_labels` for name and value.
+    Source: `optax.softmax_cross_entropy_with_integer_labels` for name, value and `where`; `optax.smooth_labels`.
 
     >>> softmax_cross_entropy_with_integer_labels(jnp.array([0.0, 0.0]), jnp.array(1))
     Array(0.6931472, dtype=float32)
@@ -101,31 +116,53 @@ def softmax_cross_entropy_with_integer_labels(
     name = "softmax_cross_entropy_with_integer_labels"
     logits = _to_logits(name, logits)
     labels = to_array(name, "labels", labels, jnp.integer)
+    if labels.dtype.itemsize < 4:
+        labels = labels.astype(jnp.int32)  # so that every class has a number
     if labels.shape != logits.shape[:-1]:
         raise error(ValueError, name, "labels", f"the batch shape of logits, {logits.shape[:-1]}", labels.shape)
-    return _softmax_cross_entropy_with_integer_labels(logits, labels)
+    smoothing = to_number(name, "label_smoothing", label_smoothing, 0, 1)
+    of_examples = where is not None and np.ndim(where) < logits.ndim
+    mask = to_mask(name, where, labels.shape if of_examples else logits.shape)
+    mask = mask[..., None] if of_examples and mask is not None else mask
+    return _softmax_cross_entropy_with_integer_labels(logits, labels, mask, smoothing)
 
 
-@jax.custom_vjp
+@partial(jax.custom_vjp, nondiff_argnums=(3,))
 def _softmax_cross_entropy_with_integer_labels(
-    logits: Float[Array, "*batch classes"], labels: Integer[Array, "*batch"]
+    logits: Float[Array, "*batch classes"],
+    labels: Integer[Array, "*batch"],
+    where: Bool[Array, "..."] | None,
+    smoothing: float,
 ) -> Float[Array, "*batch"]:
-    return _softmax_cross_entropy_with_integer_labels_fwd(logits, labels)[0]
+    return _softmax_cross_entropy_with_integer_labels_fwd(logits, labels, where, smoothing)[0]
 
 
-def _softmax_cross_entropy_with_integer_labels_fwd(logits, labels):
-    x, log_sum = _shifted(logits)
-    right = _one_hot(labels, logits)
-    loss = jnp.where(right.any(-1), log_sum[..., 0] - jnp.sum(jnp.where(right, x, 0), -1), jnp.nan)
-    return loss.astype(logits.dtype), (logits, labels, log_sum)
+def _softmax_cross_entropy_with_integer_labels_fwd(logits, labels, where, smoothing):
+    largest, total = _largest_and_total(logits, where)
+    legal = (labels >= 0) & (labels < logits.shape[-1])
+    right = jnp.take_along_axis(logits, jnp.where(legal, labels, 0)[..., None], -1)
+    loss = jnp.log(total) - (1 - smoothing) * (widen(right) - largest)
+    if smoothing:
+        loss = loss - smoothing * (jnp.mean(widen(logits), -1, keepdims=True, where=where) - largest)
+    loss = jnp.where(legal, loss[..., 0], jnp.nan)
+    if where is not None:
+        loss = jnp.where(where.any(-1), loss, 0)
+    return loss.astype(logits.dtype), (logits, labels, where, largest, total)
 
 
-def _softmax_cross_entropy_with_integer_labels_bwd(residuals, dl):
-    logits, labels, log_sum = residuals
-    right = _one_hot(labels, logits)
-    dl = jnp.where(right.any(-1, keepdims=True), _wide(dl)[..., None], jnp.nan)
-    dlogits = (jnp.exp(_shifted(logits)[0] - log_sum) - right.astype(log_sum.dtype)) * dl
-    return dlogits.astype(logits.dtype), None
+def _softmax_cross_entropy_with_integer_labels_bwd(smoothing, residuals, dl):
+    logits, labels, where, largest, total = residuals
+    x, dl = _among(widen(logits) - largest, where), widen(dl)[..., None]
+    right = labels[..., None] == lax.broadcasted_iota(labels.dtype, logits.shape, logits.ndim - 1)
+    q = (1 - smoothing) * right.astype(x.dtype)
+    if smoothing:
+        counted = jnp.broadcast_to(True if where is None else where, logits.shape).astype(x.dtype)
+        q = q + smoothing * (counted / jnp.maximum(jnp.sum(counted, -1, keepdims=True), 1))
+    legal = (labels >= 0) & (labels < logits.shape[-1])
+    dlogits = jnp.exp(x) * (dl / total) - q * jnp.where(legal[..., None], dl, jnp.nan)
+    if where is not None:
+        dlogits = jnp.where(where.any(-1, keepdims=True), dlogits, 0)
+    return dlogits.astype(logits.dtype), None, None
 
 
 _softmax_cross_entropy_with_integer_labels.defvjp(
@@ -140,20 +177,17 @@ def _to_logits(function: str, logits) -> jax.Array:
     return logits
 
 
-def _wide(x: jax.Array) -> jax.Array:
-    return x.astype(accumulator(x.dtype))
-
-
-def _shifted(logits: Float[Array, "*batch classes"]) -> tuple[Float[Array, "*batch classes"], Float[Array, "*batch 1"]]:
-    """x − max x, and the logarithm of the sum of its exponentials: nothing overflows, large logits do not cancel."""
-    x = _wide(logits)
+def _largest_and_total(
+    logits: Float[Array, "*batch classes"], where: Bool[Array, "..."] | None = None
+) -> tuple[Float[Array, "*batch 1"], Float[Array, "*batch 1"]]:
+    """max x and Σ exp(x − max x): nothing overflows, large logits do not cancel. Without any class, 0 and 1."""
+    x = _among(widen(logits), where)
     largest = jnp.max(x, -1, keepdims=True)
-    x = x - jnp.where(jnp.isfinite(largest), largest, 0)
-    return x, jnp.log(jnp.sum(jnp.exp(x), -1, keepdims=True))
+    largest = jnp.where(jnp.isfinite(largest), largest, 0)
+    total = jnp.sum(jnp.exp(x - largest), -1, keepdims=True)
+    return largest, total if where is None else jnp.where(where.any(-1, keepdims=True), total, 1)
 
 
-def _one_hot(labels: Integer[AnyArray, "*batch"], logits: Float[AnyArray, "*batch classes"]) -> jax.Array:
-    """Whether each class is the right one."""
-    if labels.dtype.itemsize < 4:
-        labels = labels.astype(jnp.int32)  # so that every class has a number
-    return labels[..., None] == lax.broadcasted_iota(labels.dtype, logits.shape, logits.ndim - 1)
+def _among(x: Float[Array, "*batch classes"], where: Bool[Array, "..."] | None) -> Float[Array, "*batch classes"]:
+    """−inf for the classes that do not count."""
+    return x if where is None else jnp.where(where, x, -jnp.inf)

@@ -80,8 +80,8 @@ def layer_norm(
     scale, bias = (
         to_parameter("layer_norm", name, value, x, axes) for name, value in (("scale", scale), ("bias", bias))
     )
-    static = Statistics(axes, to_number("layer_norm", "epsilon", epsilon, minimum=0))
-    return _layer_norm(x, scale, bias, to_mask("layer_norm", where, x), static)
+    static = Statistics(axes, to_number("layer_norm", "epsilon", epsilon, 0))
+    return _layer_norm(x, scale, bias, to_mask("layer_norm", where, x.shape), static)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4,))
@@ -159,7 +159,7 @@ def group_norm(
         return a.reshape(*a.shape[:axis], *parts, *a.shape[axis + 1 :])
 
     static = Statistics(
-        tuple(i for i in range(1, x.ndim + 1) if i != axis), to_number("group_norm", "epsilon", epsilon, minimum=0)
+        tuple(i for i in range(1, x.ndim + 1) if i != axis), to_number("group_norm", "epsilon", epsilon, 0)
     )
     return _layer_norm(split(x), *(None if a is None else split(a) for a in operands), static).reshape(x.shape)
 
@@ -204,7 +204,7 @@ def instance_norm(
     """
     x, operands, axis = _to_channels("instance_norm", x, scale, bias, where, channel_axis)
     static = Statistics(
-        tuple(i for i in range(1, x.ndim) if i != axis), to_number("instance_norm", "epsilon", epsilon, minimum=0)
+        tuple(i for i in range(1, x.ndim) if i != axis), to_number("instance_norm", "epsilon", epsilon, 0)
     )
     return _layer_norm(x, *operands, static)
 
@@ -241,7 +241,7 @@ def weight_standardize(
     """
     w = to_array("weight_standardize", "w", w, jnp.floating)
     axes = to_axes("weight_standardize", "axis", range(w.ndim - 1) if axis is None else axis, w.ndim)
-    static = Statistics(axes, to_number("weight_standardize", "epsilon", epsilon, minimum=0))
+    static = Statistics(axes, to_number("weight_standardize", "epsilon", epsilon, 0))
     return _layer_norm(w, None, None, None, static)
 
 
@@ -284,8 +284,8 @@ def rms_norm(
     """
     x = to_array("rms_norm", "x", x, jnp.floating)
     axes = to_axes("rms_norm", "axis", axis, x.ndim)
-    static = Statistics(axes, to_number("rms_norm", "epsilon", epsilon, minimum=0))
-    return _rms_norm(x, to_parameter("rms_norm", "scale", scale, x, axes), to_mask("rms_norm", where, x), static)
+    static = Statistics(axes, to_number("rms_norm", "epsilon", epsilon, 0))
+    return _rms_norm(x, to_parameter("rms_norm", "scale", scale, x, axes), to_mask("rms_norm", where, x.shape), static)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -328,4 +328,4 @@ def _to_channels(function: str, x, scale, bias, where, channel_axis: int):
     scale, bias = (
         to_parameter(function, name, value, x, (axis,)) for name, value in (("scale", scale), ("bias", bias))
     )
-    return x, (scale, bias, to_mask(function, where, x)), axis
+    return x, (scale, bias, to_mask(function, where, x.shape)), axis

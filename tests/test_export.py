@@ -5,6 +5,7 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from cases.activation import POINTWISE
 from compare import assert_close
 
 import jaxcnn
@@ -57,8 +58,21 @@ FUNCTIONS = {
     "instance_norm": lambda x: jaxcnn.instance_norm(x, V[:, 0], V[:, 1]),
     "weight_standardize": lambda x: jaxcnn.weight_standardize(x),
     "local_response_norm": lambda x: jaxcnn.local_response_norm(x, 3),
+    "activations": lambda x: tuple(getattr(jaxcnn, op)(x, **options) for op, options in POINTWISE.items()),
+    "prelu": lambda x: jaxcnn.prelu(x, V[:, 0]),
+    "prelu, slope": lambda x: jax.grad(lambda slope: jnp.sum(jaxcnn.prelu(x, slope) ** 2))(V[:, 0]),
+    "softmax": lambda x: jaxcnn.softmax(x, axis=(1, 2), where=x < 1),
+    "log_softmax": lambda x: jaxcnn.log_softmax(x, axis=None),
+    "dropout": lambda x: jaxcnn.dropout(x, 0.5, jax.random.key(0), broadcast_dims=(1,)),
     "cross-entropy": lambda x: jaxcnn.softmax_cross_entropy(x, x**2),
     "cross-entropy, labels": lambda x: jaxcnn.softmax_cross_entropy_with_integer_labels(x, jnp.argmax(x, -1)),
+    "cross-entropy, smoothed": lambda x: jaxcnn.softmax_cross_entropy_with_integer_labels(
+        x, jnp.argmax(x, -1), label_smoothing=0.1, where=x[..., 0] > 0
+    ),
+    "sigmoid_binary_cross_entropy": lambda x: jaxcnn.sigmoid_binary_cross_entropy(x, x**2),
+    "focal_loss": lambda x: jaxcnn.focal_loss(x, x > 0, alpha=0.25),
+    "squared_error": lambda x: jaxcnn.squared_error(x, x**2),
+    "huber_loss": lambda x: jaxcnn.huber_loss(x, x**2),
 }
 
 

@@ -81,3 +81,113 @@ def test_values_of_optax():
         optax.softmax_cross_entropy_with_integer_labels(logits, labels),
         rtol=1e-5,
     )
+
+
+@pytest.mark.parametrize("where", ["classes", "examples", None])
+@pytest.mark.parametrize("smoothing", [0, 0.3])
+def test_smoothing_and_where_of_optax(smoothing, where):
+    """The cross-entropy with smoothed labels; an example without any class counts nothing."""
+    generator = np.random.default_rng(0)
+    logits, labels = jnp.asarray(generator.normal(size=(4, 3, 7)), jnp.float32), generator.integers(0, 7, (4, 3))
+    right = jax.nn.one_hot(labels, 7)
+    mask = (right > 0) | (generator.uniform(size=(4, 3, 7)) < 0.5)
+    mask = {"classes": mask.at[0, 0].set(False), "examples": mask[..., 1], None: None}[where]
+    full = mask[..., None] & (right >= 0) if where == "examples" else mask
+    with jax.numpy_dtype_promotion("standard"):
+        q = optax.smooth_labels(right, smoothing, where=full)
+    theirs = lambda x: jnp.nan_to_num(optax.softmax_cross_entropy(x, jnp.nan_to_num(q), where=full))
+    loss = lambda x: jaxcnn.softmax_cross_entropy_with_integer_labels(
+        x, jnp.asarray(labels), label_smoothing=smoothing, where=mask
+    )
+    np.testing.assert_allclose(loss(logits), theirs(logits), rtol=2e-5, atol=1e-6)
+    if smoothing == 0:
+        same = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.asarray(labels), where=mask)
+        np.testing.assert_allclose(loss(logits), same, rtol=2e-5, atol=1e-6)
+
+
+def test_where_ignores():
+    """Illegal labels and NaN in examples that do not count; NaN and inf in classes that do not."""
+    logits = jnp.array([[0.0, 1.0, 2.0], [np.nan, np.inf, 1.0], [1.0, np.nan, 2.0]])
+    labels, where = jnp.array([0, -1, 2]), jnp.array([[True] * 3, [False] * 3, [True, False, True]])
+    for options in ({}, {"label_smoothing": 0.1}):
+        loss = lambda x, options=options: jaxcnn.softmax_cross_entropy_with_integer_labels(
+            x, labels, where=where, **options
+        )
+        value, dx = gradient(loss, logits)
+        second = jax.grad(lambda x, loss=loss: (jax.grad(lambda x: loss(x).sum())(x) ** 2).sum())(logits)
+        assert np.isfinite(value).all()
+        assert np.isfinite(dx).all()
+        assert np.isfinite(second).all()
+        assert value[1] == 0
+        assert not dx[1].any()
+        assert dx[2, 1] == 0
+    value, dx = gradient(
+        lambda x: jaxcnn.softmax_cross_entropy_with_integer_labels(x, labels, where=labels >= 0), logits[:, ::2]
+    )
+    assert value[1] == 0
+    assert not dx[1].any()
+
+
+@pytest.mark.parametrize(
+    ("name", "theirs", "options"),
+    [
+        ("sigmoid_binary_cross_entropy", "sigmoid_binary_cross_entropy", {}),
+        ("focal_loss", "sigmoid_focal_loss", {}),
+        ("focal_loss", "sigmoid_focal_loss", {"alpha": 0.25, "gamma": 1.5}),
+        ("squared_error", "squared_error", {}),
+        ("huber_loss", "huber_loss", {"delta": 0.4}),
+    ],
+)
+def test_elementwise_losses_of_optax(name, theirs, options, x64):
+    """Values and gradients of both arguments, over the whole range of logits."""
+    generator = np.random.default_rng(0)
+    x = jnp.asarray(generator.uniform(-40, 40, 500))
+    y = jnp.asarray(generator.choice([0, 0.1, 0.5, 1], 500))
+    inside = (y > 0) & (y < 1)  # their focal loss drops a term of the gradient of a label 0 or 1
+    for scale in (1, 1e-2):  # alone, no large entry hides what is wrong with the small ones
+        dl = jnp.asarray(generator.normal(size=500))
+        hand = jax.vjp(lambda x, y: getattr(jaxcnn, name)(x, y, **options), scale * x, y)
+        twin = jax.vjp(lambda x, y: getattr(optax, theirs)(x, y, **options), scale * x, y)
+        np.testing.assert_allclose(hand[0], twin[0], rtol=1e-10, atol=1e-25)
+        np.testing.assert_allclose(hand[1](dl)[0], twin[1](dl)[0], rtol=1e-8, atol=1e-25)
+        np.testing.assert_allclose(hand[1](dl)[1][inside], twin[1](dl)[1][inside], rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("gamma", [0, 0.5, 2])
+def test_extreme_binary_logits(gamma, dtype):
+    """Finite values and gradients at ±1e4, for every label."""
+    grid = np.meshgrid([-1e4, -100, 0, 100, 1e4], [0, 0.3, 1])
+    x, y = (jnp.asarray(a.reshape(-1), dtype) for a in grid)
+    for loss in (jaxcnn.sigmoid_binary_cross_entropy, lambda x, y: jaxcnn.focal_loss(x, y, alpha=0.25, gamma=gamma)):
+        value, vjp = jax.vjp(loss, x, y)
+        for array in (value, *vjp(jnp.ones_like(value))):
+            assert np.isfinite(array.astype(jnp.float32)).all()
+
+
+def test_losses_of_torch(x64):
+    """Value and gradients; their huber_loss is ours, their binary cross-entropy takes logits."""
+    torch = pytest.importorskip("torch")
+    functional, generator = torch.nn.functional, np.random.default_rng(0)
+    x, t, dl = generator.normal(size=(3, 5, 7)) * 3
+    y, labels = generator.uniform(size=(5, 7)), generator.integers(0, 7, 5)
+    pairs = [
+        (jaxcnn.sigmoid_binary_cross_entropy, functional.binary_cross_entropy_with_logits, y, {}),
+        (jaxcnn.squared_error, functional.mse_loss, t, {}),
+        (jaxcnn.huber_loss, functional.huber_loss, t, {"delta": 0.7}),
+    ]
+    for ours, theirs, other, options in pairs:
+        value, vjp = jax.vjp(lambda x, other, f=ours, o=options: f(x, other, **o), x, other)
+        leaves = [torch.tensor(a, requires_grad=True) for a in (x, other)]
+        result = theirs(*leaves, reduction="none", **options)
+        result.backward(torch.tensor(dl))
+        for a, b in zip((value, *vjp(jnp.asarray(dl))), (result.detach(), *(leaf.grad for leaf in leaves))):
+            np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
+    value, dx = gradient(
+        lambda x: jaxcnn.softmax_cross_entropy_with_integer_labels(x, jnp.asarray(labels), label_smoothing=0.1), x
+    )
+    leaf = torch.tensor(x, requires_grad=True)
+    result = functional.cross_entropy(leaf, torch.tensor(labels), reduction="none", label_smoothing=0.1)
+    result.sum().backward()
+    np.testing.assert_allclose(value, result.detach(), rtol=1e-12)
+    np.testing.assert_allclose(dx, leaf.grad, atol=1e-14)

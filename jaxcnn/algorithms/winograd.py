@@ -33,18 +33,25 @@ def fits(conv: Convolution) -> bool:
 
 
 def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
-    kernels = _sandwich(G, [list(row) for row in w.astype(conv.accumulate)])
+    kernels = _sandwich(G, w.astype(conv.accumulate))
 
     def part(x):
-        products = [
-            [lax.dot_general(v, u, (((3,), (0,)), ((), ())), conv.precision) for v, u in zip(*rows)]
-            for rows in zip(_sandwich(B.T, _cells(x, conv, 4)), kernels)
-        ]
+        products = _pairs(_tiles_of_input(x, conv), kernels, (((3,), (0,)), ((), ())), conv)
         z = jnp.stack([jnp.stack(row, 3) for row in _sandwich(A.T, products)], 2)
         z = z.reshape(z.shape[0], 2 * z.shape[1], 2 * z.shape[3], z.shape[5])
         return z[(slice(None), *map(slice, conv.window.output))]
 
     return map_chunks(part, x, _examples(x, w.shape[-1], conv))
+
+
+def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
+    def part(x, dz):
+        tiles = _sandwich(A, _cells(dz, [0, 0], 2, conv))
+        products = _pairs(_tiles_of_input(x, conv), tiles, (((0, 1, 2), (0, 1, 2)), ((), ())), conv)
+        return jnp.stack([jnp.stack(row) for row in products])
+
+    kernels = sum_chunks(part, x, dz, _examples(x, dz.shape[-1], conv))
+    return jnp.stack([jnp.stack(row) for row in _sandwich(G.T, kernels)])
 
 
 def _examples(x, k, conv):
@@ -53,17 +60,28 @@ def _examples(x, k, conv):
     return max(1, int(CHUNK // (16 * tiles * (x.shape[-1] + k) * conv.accumulate.itemsize)))
 
 
-def _cells(x, conv, size):
-    """Cell (i, j) of every tile, for all i and j: arrays (n, *tiles, c) of x̃."""
+def _tiles_of_input(x, conv):
+    """Bᵀ·x̃·B."""
+    return _sandwich(B.T, _cells(x, [lo for lo, _ in conv.window.pads], 4, conv))
+
+
+def _cells(a, lows, size, conv):
+    """Cell (i, j) of every tile, which begin two cells apart: (n, *tiles, c), for i and j below `size`."""
     tiles = [-(-o // 2) for o in conv.window.output]
-    pads = [(lo, 2 * m + 2 - a - lo, 0) for m, a, (lo, _) in zip(tiles, conv.window.input, conv.window.pads)]
-    x = lax.pad(x.astype(conv.accumulate), jnp.zeros((), conv.accumulate), [(0, 0, 0), *pads, (0, 0, 0)])
+    pads = [(lo, 2 * m + size - 2 - n - lo, 0) for m, n, lo in zip(tiles, a.shape[1:], lows)]
+    a = lax.pad(a.astype(conv.accumulate), jnp.zeros((), conv.accumulate), [(0, 0, 0), *pads, (0, 0, 0)])
 
     def cell(i, j):
-        stop = (x.shape[0], i + 2 * tiles[0] - 1, j + 2 * tiles[1] - 1, x.shape[-1])
-        return lax.slice(x, (0, i, j, 0), stop, (1, 2, 2, 1))
+        stop = (a.shape[0], i + 2 * tiles[0] - 1, j + 2 * tiles[1] - 1, a.shape[-1])
+        return lax.slice(a, (0, i, j, 0), stop, (1, 2, 2, 1))
 
     return [[cell(i, j) for j in range(size)] for i in range(size)]
+
+
+def _pairs(lhs, rhs, contract, conv):
+    """The product of each pair in two grids."""
+    product = lambda a, b: lax.dot_general(a, b, contract, conv.precision)
+    return [[product(a, b) for a, b in zip(*rows)] for rows in zip(lhs, rhs)]
 
 
 def _sandwich(m, grid):

@@ -38,7 +38,7 @@ def layer_norm(x, scale, bias, *, axis=-1, epsilon=1e-5, where=None):
 
 def rms_norm(x, scale, *, axis=-1, epsilon=1e-5, where=None):
     axes = to_axes("rms_norm", "axis", axis, x.ndim)
-    wide, where = x.astype(accumulator(x.dtype)), to_mask("rms_norm", where, x)
+    wide, where = x.astype(accumulator(x.dtype)), to_mask("rms_norm", where, x.shape)
     scale = _broadcast(scale, wide, [i for i in range(x.ndim) if i not in axes])
     y = wide * lax.rsqrt(_mean(wide**2, axes, where) + epsilon)
     return (y if scale is None else y * scale).astype(x.dtype)
@@ -73,7 +73,7 @@ def local_response_norm(x, size, *, alpha=1e-4, beta=0.75, k=1.0, channel_axis=-
 
 def _normalize(x, scale, bias, axes, epsilon, where=None, axis_name=None, features=False):
     """With scale and bias along the other axes, or along the same ones: the features."""
-    wide, where = x.astype(accumulator(x.dtype)), to_mask("normalize", where, x)
+    wide, where = x.astype(accumulator(x.dtype)), to_mask("normalize", where, x.shape)
     mean = _mean(wide, axes, where, axis_name)
     var = _mean((wide - mean) ** 2, axes, where, axis_name)
     others = [i for i in range(x.ndim) if i not in axes] if features else axes

@@ -3,12 +3,12 @@
 One body of checks (`compare.py`) runs over them.
 """
 
-from cases import activation, conv, dense, loss, norm, patches, pool
+from cases import activation, conv, dense, dropout, loss, norm, patches, pool
 from cases.case import CONVOLUTIONS as CONVOLUTIONS
 from cases.case import RULES as RULES
 from cases.case import Case as Case
 
-FAMILIES = (conv, pool, patches, dense, activation, norm, loss)
+FAMILIES = (conv, pool, patches, dense, activation, norm, dropout, loss)
 CASES = [case for family in FAMILIES for case in family.CASES]
 ERRORS = [error for family in FAMILIES for error in family.ERRORS]
 

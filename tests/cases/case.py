@@ -12,7 +12,8 @@ from jaxcnn import reference
 
 CONVOLUTIONS = ("conv", "conv_transpose", "depthwise_conv", "separable_conv")
 SUMS = ("avg_pool", "sum_pool", "adaptive_avg_pool", "global_avg_pool", "max_unpool")
-LINEAR = {*CONVOLUTIONS, *SUMS, "dense", "pad", "unfold", "fold", "update_running_statistics"}  # in each argument alone
+# In each argument alone.
+LINEAR = {*CONVOLUTIONS, *SUMS, "dense", "pad", "unfold", "fold", "dropout", "update_running_statistics"}
 RULES = {  # a call of another op's rule
     "depthwise_conv": "conv",
     "global_avg_pool": "adaptive_avg_pool",

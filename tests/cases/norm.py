@@ -63,7 +63,11 @@ ERRORS = [
     (lambda: jaxcnn.batch_norm(X, C, jnp.ones((1, 4))), ValueError, "batch_norm: bias"),
     (lambda: jaxcnn.batch_norm(C, C, C), ValueError, "batch_norm: x expects at least 2 dimensions"),
     (lambda: jaxcnn.batch_norm(X, C, C, channel_axis=2), ValueError, "batch_norm: channel_axis"),
-    (lambda: jaxcnn.batch_norm(X, C, C, epsilon=-1), ValueError, "batch_norm: epsilon expects a number of at least 0"),
+    (
+        lambda: jaxcnn.batch_norm(X, C, C, epsilon=-1),
+        ValueError,
+        "batch_norm: epsilon expects a finite number of at least 0",
+    ),
     (lambda: jaxcnn.batch_norm(X, C, C, where=jnp.ones((5, 1, 1), bool)[:3]), ValueError, "batch_norm: where"),
     (lambda: jaxcnn.batch_norm(X, C, C, where=X), TypeError, "batch_norm: where"),
     (lambda: jaxcnn.batch_norm(X.astype(int), C, C), TypeError, "batch_norm: x"),
@@ -78,7 +82,7 @@ ERRORS = [
     (
         lambda: jaxcnn.update_running_statistics(C, C, C, C, momentum=1.1),
         ValueError,
-        "update_running_statistics: momentum expects a number from 0 to 1",
+        "update_running_statistics: momentum expects a finite number from 0 to 1",
     ),
     (
         lambda: jaxcnn.update_running_statistics(C, C, C, C, momentum=0.9, unbiased=True),

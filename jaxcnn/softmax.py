@@ -1,0 +1,129 @@
+"""Activations over an axis: probabilities, and their logarithms."""
+
+import operator
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jaxcnn.arguments import AnyArray, error, is_integer, to_array, to_mask, widen
+
+
+def softmax(
+    x: Float[AnyArray, "..."], *, axis: int | Sequence[int] | None = -1, where: Bool[AnyArray, "..."] | None = None
+) -> Float[Array, "..."]:
+    """Probabilities from logits.
+
+        y  = exp(x − max x) / Σ exp(x − max x)                         over the axis
+        dx = y · (dy − Σ y·dy)
+
+    Args:
+      x: any shape, floats.
+      axis: an int, several, or None for all.
+      where: booleans that broadcast to x, or None: which entries count. The others get 0, and gradient 0, as does a
+        whole row where none counts.
+
+    Returns:
+      y: of the shape and dtype of x; computed in float32 or better. +inf gives NaN, as does a row of −inf.
+
+    Keeps y; recomputes nothing.
+
+    Raises:
+      ValueError: an axis that x does not have, a `where` that does not broadcast to x.
+      TypeError: x is no array of floats, where is none of booleans.
+
+    Source: `jax.nn.softmax`.
+
+    >>> softmax(jnp.array([0.0, 0.0, 5.0]), where=jnp.array([True, True, False]))
+    Array([0.5, 0.5, 0. ], dtype=float32)
+    """
+    x = to_array("softmax", "x", x, jnp.floating)
+    where = to_mask("softmax", where, x.shape)
+    return _softmax(x, where, _to_axes("softmax", axis, x.ndim))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _softmax(
+    x: Float[Array, "*shape"], where: Bool[Array, "..."] | None, axes: tuple[int, ...]
+) -> Float[Array, "*shape"]:
+    return _softmax_fwd(x, where, axes)[0]
+
+
+def _softmax_fwd(x, where, axes):
+    y = jax.nn.softmax(widen(x), axes, where).astype(x.dtype)
+    return y, y
+
+
+def _softmax_bwd(axes, y, dy):
+    p, dy = widen(y), widen(dy)
+    return (p * (dy - jnp.sum(p * dy, axes, keepdims=True))).astype(y.dtype), None
+
+
+_softmax.defvjp(_softmax_fwd, _softmax_bwd)
+
+
+def log_softmax(
+    x: Float[AnyArray, "..."], *, axis: int | Sequence[int] | None = -1, where: Bool[AnyArray, "..."] | None = None
+) -> Float[Array, "..."]:
+    """Logarithms of probabilities, from logits.
+
+        y  = x − lse                                                   lse = log Σ exp x over the axis
+        dx = dy − exp(y)·Σ dy
+
+    Args:
+      x: any shape, floats.
+      axis: an int, several, or None for all.
+      where: booleans that broadcast to x, or None: which entries count. The others get −inf, and gradient 0.
+
+    Returns:
+      y: of the shape and dtype of x; computed in float32 or better. +inf gives NaN, as does a row of −inf.
+
+    Keeps y and where; recomputes exp y.
+
+    Raises:
+      ValueError: an axis that x does not have, a `where` that does not broadcast to x.
+      TypeError: x is no array of floats, where is none of booleans.
+
+    Source: `jax.nn.log_softmax`.
+
+    >>> log_softmax(jnp.array([0.0, 0.0, -jnp.inf]))
+    Array([-0.6931472, -0.6931472,       -inf], dtype=float32)
+    """
+    x = to_array("log_softmax", "x", x, jnp.floating)
+    where = to_mask("log_softmax", where, x.shape)
+    return _log_softmax(x, where, _to_axes("log_softmax", axis, x.ndim))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _log_softmax(
+    x: Float[Array, "*shape"], where: Bool[Array, "..."] | None, axes: tuple[int, ...]
+) -> Float[Array, "*shape"]:
+    return _log_softmax_fwd(x, where, axes)[0]
+
+
+def _log_softmax_fwd(x, where, axes):
+    y = jax.nn.log_softmax(widen(x), axes, where).astype(x.dtype)
+    return y, (y, where)
+
+
+def _log_softmax_bwd(axes, residuals, dy):
+    y, where = residuals
+    dy = widen(dy) if where is None else jnp.where(where, widen(dy), 0)
+    return (dy - jnp.exp(widen(y)) * jnp.sum(dy, axes, keepdims=True)).astype(y.dtype), None
+
+
+_log_softmax.defvjp(_log_softmax_fwd, _log_softmax_bwd)
+
+
+def _to_axes(function: str, axis: Any, ndim: int) -> tuple[int, ...]:
+    """From 0, in order."""
+    axes = range(ndim) if axis is None else (axis,) if is_integer(axis) else axis
+    if not isinstance(axes, Sequence) or not all(is_integer(a) and -ndim <= a < ndim for a in axes):
+        expected = f"None, an int or several, each from {-ndim} to {ndim - 1}"
+        raise error(ValueError, function, "axis", expected, repr(axis))
+    if len({a % ndim for a in axes}) < len(axes):
+        raise error(ValueError, function, "axis", "axes that differ", repr(axis))
+    return tuple(sorted(operator.index(a) % ndim for a in axes))
