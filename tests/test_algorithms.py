@@ -12,7 +12,19 @@ from cases.pool import AVG_POOL, MAX_POOL
 from compare import assert_close, assert_rule
 
 from jaxcnn import algorithms, taps
-from jaxcnn.algorithms import blocks, choice, chunks, columns, depthwise, grouped, matmul, native, phases, planes
+from jaxcnn.algorithms import (
+    blocks,
+    choice,
+    chunks,
+    columns,
+    depthwise,
+    grouped,
+    matmul,
+    native,
+    phases,
+    planes,
+    winograd,
+)
 from jaxcnn.window import Convolution, Window
 
 MAPS = ("forward", "input_gradient", "kernel_gradient")
@@ -116,6 +128,22 @@ def test_depthwise(x, w, options, loops, name, x64, monkeypatch):
         for constant, value in {"FUSED": 0, "TAPS": 2, "CHUNK": 1, "TERMS": 2}.items():
             monkeypatch.setattr(depthwise, constant, value)
     assert_native(getattr(depthwise, name), name, x, w, convolution(x, w, **options))
+
+
+@pytest.mark.parametrize("chunk", [1, 26e6], ids=["one example at a time", "all at once"])
+@over([row for row in DENSE if winograd.fits(convolution(*row[:2], **row[2]))])
+def test_winograd(x, w, options, chunk, x64, monkeypatch):
+    monkeypatch.setattr(winograd, "CHUNK", chunk)
+    assert_native(winograd.forward, "forward", x, w, convolution(x, w, **options))
+
+
+def test_winograd_in_float32():
+    x, w = (4, 14, 13, 64), (3, 3, 64, 48)
+    exact = convolution(x, w)
+    a, b, _ = arrays(x, w, exact)
+    with jax.enable_x64(True):
+        expected = native.forward(a.astype(jnp.float64), b.astype(jnp.float64), exact)
+    assert_close(jax.jit(winograd.forward, static_argnums=2)(a, b, convolution(x, w, dtype="float32")), expected, 5e-6)
 
 
 @pytest.mark.parametrize("chunk", [1, 4e6], ids=["one example at a time", "all at once"])
@@ -229,6 +257,7 @@ def test_the_choice_goes_by_what_is_computed():
         assert chosen(name, (2, 30, 30, 24), (5, 5, 1, 24), groups=24) == "depthwise"
         assert chosen(name, (2, 30, 30, 24), (3, 3, 6, 32), groups=4) == "grouped"
     assert chosen("forward", (2, 30, 30, 24), (3, 3, 24, 32)) == "native"
+    assert chosen("forward", (2, 30, 30, 40), (3, 3, 40, 32)) == "winograd"
     assert chosen("input_gradient", (2, 30, 30, 24), (3, 3, 24, 32), strides=2) == "phases"
     assert chosen("kernel_gradient", (64, 30, 30, 24), (3, 3, 24, 32)) == "columns"
     assert chosen("kernel_gradient", (1, 9, 9, 24), (3, 3, 24, 32)) == "native"

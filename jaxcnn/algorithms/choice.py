@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from jaxcnn.algorithms import blocks, columns, depthwise, grouped, matmul, native, phases, planes
+from jaxcnn.algorithms import blocks, columns, depthwise, grouped, matmul, native, phases, planes, winograd
 from jaxcnn.algorithms.native import Algorithm
 from jaxcnn.taps import UNROLL
 from jaxcnn.window import Convolution
@@ -16,6 +16,7 @@ from jaxcnn.window import Convolution
 Shape = tuple[Any, ...]
 NARROW = 8  # channels; fewer leave a convolution with stride 1 too little to multiply
 FEW = 16  # convolutions that a program may become
+WIDE = 32  # channels; fewer make the transforms of tiles dearer than the products
 
 
 def forward(x: Shape, w: Shape, conv: Convolution) -> Algorithm:
@@ -29,6 +30,8 @@ def forward(x: Shape, w: Shape, conv: Convolution) -> Algorithm:
         return partial(blocks.forward, dense=_run(forward))
     if planes.fits(conv):  # C3D: 47, native 61
         return partial(planes.forward, dense=_run(forward))
+    if winograd.fits(conv) and min(x[-1], w[-1]) >= WIDE:  # ResNet 3×3: 24 (24), native 48 (31)
+        return winograd.forward
     return native.forward
 
 
