@@ -37,6 +37,7 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Bool, Num, Shaped
 
+from jaxcnn.activation_piecewise import relu
 from jaxcnn.arguments import AnyArray as Tensor
 from jaxcnn.arguments import error, to_array, to_choice, to_ints
 from jaxcnn.conv import conv
@@ -45,7 +46,6 @@ from jaxcnn.pad import pad as pad_axes
 from jaxcnn.patches import fold, unfold
 from jaxcnn.pool_max import max_pool
 from jaxcnn.pool_sum import avg_pool
-from jaxcnn.rectifier import relu
 
 Images = Num[Tensor, "m h w c"]
 Kernel = Num[Tensor, "i j c k"]

@@ -146,11 +146,11 @@ def test_winograd_in_float32():
     assert_close(jax.jit(winograd.forward, static_argnums=2)(a, b, convolution(x, w, dtype="float32")), expected, 5e-6)
 
 
-@pytest.mark.parametrize("chunk", [1, 4e6], ids=["one example at a time", "all at once"])
 @pytest.mark.parametrize("name", ["forward", "kernel_gradient"])
 @over(DENSE)
-def test_columns(x, w, options, name, chunk, x64, monkeypatch):
-    monkeypatch.setattr(columns, "CHUNK", chunk)
+def test_columns(x, w, options, name, x64, monkeypatch):
+    """Of one example at a time; `test_chunks_with_a_rest` has more at a time."""
+    monkeypatch.setattr(columns, "CHUNK", 1)
     assert_native(getattr(columns, name), name, x, w, convolution(x, w, **options))
 
 
