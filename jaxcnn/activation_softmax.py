@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from jaxcnn.arguments import AnyArray, error, is_integer, to_array, to_mask, widen
@@ -71,7 +72,7 @@ def log_softmax(
     """Logarithms of probabilities, from logits.
 
         y  = x − lse                                                   lse = log Σ exp x over the axis
-        dx = dy − exp(y)·Σ dy
+        dx = dy − p·Σ dy                                               p = exp(x − max x) / Σ exp(x − max x)
 
     Args:
       x: any shape, floats.
@@ -81,7 +82,7 @@ def log_softmax(
     Returns:
       y: of the shape and dtype of x; computed in float32 or better. +inf gives NaN, as does a row of −inf.
 
-    Keeps y and where; recomputes exp y.
+    Keeps x, where, max x and Σ exp(x − max x); recomputes p.
 
     Raises:
       ValueError: an axis that x does not have, a `where` that does not broadcast to x.
@@ -105,14 +106,20 @@ def _log_softmax(
 
 
 def _log_softmax_fwd(x, where, axes):
-    y = jax.nn.log_softmax(widen(x), axes, where).astype(x.dtype)
-    return y, (y, where)
+    counted = widen(x) if where is None else jnp.where(where, widen(x), -jnp.inf)
+    largest = lax.stop_gradient(jnp.max(counted, axes, keepdims=True, initial=-jnp.inf))
+    total = jnp.sum(jnp.exp(counted - largest), axes, keepdims=True, where=where)
+    y = counted - largest - jnp.log(total)
+    y = y if where is None else jnp.where(where, y, -jnp.inf)
+    return y.astype(x.dtype), (x, where, largest, total)
 
 
 def _log_softmax_bwd(axes, residuals, dy):
-    y, where = residuals
+    x, where, largest, total = residuals
     dy = widen(dy) if where is None else jnp.where(where, widen(dy), 0)
-    return (dy - jnp.exp(widen(y)) * jnp.sum(dy, axes, keepdims=True)).astype(y.dtype), None
+    dx = dy - jnp.exp(widen(x) - largest) * (jnp.sum(dy, axes, keepdims=True) / total)
+    dx = dx if where is None else jnp.where(where, dx, 0)
+    return dx.astype(x.dtype), None
 
 
 _log_softmax.defvjp(_log_softmax_fwd, _log_softmax_bwd)
