@@ -180,7 +180,7 @@ def _gelu_fwd(x, approximate):
 
 
 def _gelu_bwd(approximate, x, dy):
-    wide = widen(x)
+    wide = widen(lax.optimization_barrier(x))  # else XLA keeps Φ from the forward pass, besides x
     if approximate:
         t = _tanh_u(wide)
         slope = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * wide * wide)

@@ -29,8 +29,9 @@ def as_users_run_it():
         yield
 
 
-def test_a_step_by_hand_and_by_autodiff(resnet):
+def test_a_step_by_hand_and_by_autodiff(resnet, monkeypatch):
     """From one state on one batch: the same loss, running statistics and parameters."""
+    monkeypatch.setattr(resnet, "WIDTHS", (4, 8))
     x, y = jnp.asarray(np.random.default_rng(0).normal(size=(8, 8, 8, 1)), jnp.float32), jnp.arange(8)
     optimizer, results = optax.sgd(0.1), {}
     for name, ops in resnet.OPS.items():
@@ -42,7 +43,8 @@ def test_a_step_by_hand_and_by_autodiff(resnet):
     assert float(jnp.abs(state["stem"]["mean"]).max()) > 0
 
 
-def test_predictions_do_not_depend_on_the_batch(resnet):
+def test_predictions_do_not_depend_on_the_batch(resnet, monkeypatch):
+    monkeypatch.setattr(resnet, "WIDTHS", (4, 8))
     params, state = resnet.init(jax.random.key(0))
     x = jnp.asarray(np.random.default_rng(0).normal(size=(5, 8, 8, 1)), jnp.float32)
     logits, after = resnet.apply(params, state, x)
