@@ -85,6 +85,15 @@ def to_mask(function: str, where: Any, shape: Sequence[Any]) -> jax.Array | None
     return where.reshape(full)
 
 
+def to_channels(function: str, x: Any, channel_axis: int) -> tuple[jax.Array, int]:
+    """x (n, …, c) or, with `channel_axis=1`, (n, c, …), and the axis of its channels, not negative."""
+    x = to_array(function, "x", x, jnp.floating)
+    to_choice(function, "channel_axis", channel_axis, (-1, 1))
+    if x.ndim < 2:
+        raise error(ValueError, function, "x", "at least 2 dimensions, batch and channels", f"shape {x.shape}")
+    return x, channel_axis % x.ndim
+
+
 def to_parameter(function: str, argument: str, value: Any, x: jax.Array, axes: Sequence[int]) -> jax.Array | None:
     """One value for each index along these axes of x, with size 1 along the others; None stays None."""
     if value is None:

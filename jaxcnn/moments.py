@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcnn.arguments import accumulator
+from jaxcnn.arguments import accumulator, widen
 
 
 class Statistics(NamedTuple):
@@ -30,7 +30,7 @@ def moments(x: jax.Array, where: jax.Array | None, static: Statistics) -> tuple[
     noise. By how much says the mean of d: it belongs to the mean, and its square does not belong to the variance (the
     corrected two-pass algorithm of Chan, Golub and LeVeque). As a rounding error it has no derivative.
     """
-    x = x.astype(accumulator(x.dtype))
+    x = widen(x)
     n = count(x, where, static)
     mean = total(x, static, where) / n
     d = x - mean

@@ -9,7 +9,17 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from jaxcnn.arguments import AnyArray, Number, accumulator, error, to_array, to_choice, to_mask, to_number, to_parameter
+from jaxcnn.arguments import (
+    AnyArray,
+    Number,
+    accumulator,
+    error,
+    to_array,
+    to_channels,
+    to_mask,
+    to_number,
+    to_parameter,
+)
 from jaxcnn.moments import Statistics, moments, normalize, normalize_gradients
 
 
@@ -266,10 +276,6 @@ _update_running_statistics.defvjp(_update_running_statistics_fwd, _update_runnin
 
 def _to_operands(function: str, x, channel_axis: int, **parameters) -> tuple[jax.Array, tuple[int, ...], list]:
     """x, all axes but that of its channels, and the parameters, one for each channel, in the layout of x."""
-    x = to_array(function, "x", x, jnp.floating)
-    to_choice(function, "channel_axis", channel_axis, (-1, 1))
-    if x.ndim < 2:
-        raise error(ValueError, function, "x", "at least 2 dimensions, batch and channels", f"shape {x.shape}")
-    channels = channel_axis % x.ndim
+    x, channels = to_channels(function, x, channel_axis)
     axes = tuple(axis for axis in range(x.ndim) if axis != channels)
     return x, axes, [to_parameter(function, name, value, x, [channels]) for name, value in parameters.items()]

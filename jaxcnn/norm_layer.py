@@ -11,15 +11,15 @@ from jaxtyping import Array, Bool, Float
 from jaxcnn.arguments import (
     AnyArray,
     Number,
-    accumulator,
     error,
     to_array,
     to_axes,
-    to_choice,
+    to_channels,
     to_ints,
     to_mask,
     to_number,
     to_parameter,
+    widen,
 )
 from jaxcnn.moments import (
     Statistics,
@@ -148,7 +148,7 @@ def group_norm(
     >>> group_norm(jnp.array([[1.0, 3.0, 5.0, 5.0]]), None, None, groups=2, epsilon=3)
     Array([[-0.5,  0.5,  0. ,  0. ]], dtype=float32)
     """
-    x, operands, axis = _to_channels("group_norm", x, scale, bias, where, channel_axis)
+    x, operands, axis = _to_operands("group_norm", x, scale, bias, where, channel_axis)
     (groups,) = to_ints("group_norm", "groups", groups, 1, minimum=1)
     if x.shape[axis] % groups:
         raise error(ValueError, "group_norm", "groups", f"a divisor of the {x.shape[axis]} channels", groups)
@@ -202,7 +202,7 @@ def instance_norm(
     >>> instance_norm(jnp.array([[[1.0], [3.0]]]), None, None, epsilon=0)[0, :, 0]
     Array([-1.,  1.], dtype=float32)
     """
-    x, operands, axis = _to_channels("instance_norm", x, scale, bias, where, channel_axis)
+    x, operands, axis = _to_operands("instance_norm", x, scale, bias, where, channel_axis)
     static = Statistics(
         tuple(i for i in range(1, x.ndim) if i != axis), to_number("instance_norm", "epsilon", epsilon, 0)
     )
@@ -299,7 +299,7 @@ def _rms_norm(
 
 
 def _rms_norm_fwd(x, scale, where, static):
-    r = lax.rsqrt(mean_square(x.astype(accumulator(x.dtype)), where, static) + static.epsilon)
+    r = lax.rsqrt(mean_square(widen(x), where, static) + static.epsilon)
     y = x.astype(r.dtype) * r
     return (y if scale is None else y * scale.astype(r.dtype)).astype(x.dtype), (x, scale, where, r)
 
@@ -318,13 +318,9 @@ def _rms_norm_bwd(static, residuals, dy):
 _rms_norm.defvjp(_rms_norm_fwd, _rms_norm_bwd)
 
 
-def _to_channels(function: str, x, scale, bias, where, channel_axis: int):
+def _to_operands(function: str, x, scale, bias, where, channel_axis: int):
     """x, the other operands in its layout, and the axis of the channels, not negative."""
-    x = to_array(function, "x", x, jnp.floating)
-    to_choice(function, "channel_axis", channel_axis, (-1, 1))
-    if x.ndim < 2:
-        raise error(ValueError, function, "x", "at least 2 dimensions, batch and channels", f"shape {x.shape}")
-    axis = channel_axis % x.ndim
+    x, axis = to_channels(function, x, channel_axis)
     scale, bias = (
         to_parameter(function, name, value, x, (axis,)) for name, value in (("scale", scale), ("bias", bias))
     )

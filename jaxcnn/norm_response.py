@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from jaxcnn.arguments import AnyArray, Number, accumulator, error, to_array, to_choice, to_ints, to_number
+from jaxcnn.arguments import AnyArray, Number, to_channels, to_ints, to_number, widen
 
 
 def local_response_norm(
@@ -49,13 +49,10 @@ def local_response_norm(
     Array([[0.33333334, 0.25      , 0.33333334]], dtype=float32)
     """
     name = "local_response_norm"
-    x = to_array(name, "x", x, jnp.floating)
-    to_choice(name, "channel_axis", channel_axis, (-1, 1))
-    if x.ndim < 2:
-        raise error(ValueError, name, "x", "at least 2 dimensions, batch and channels", f"shape {x.shape}")
+    x, axis = to_channels(name, x, channel_axis)
     (size,) = to_ints(name, "size", size, 1, minimum=1)
     alpha, beta, k = (to_number(name, n, value) for n, value in (("alpha", alpha), ("beta", beta), ("k", k)))
-    return _local_response_norm(x, _Response(size, alpha, beta, k, channel_axis % x.ndim))
+    return _local_response_norm(x, _Response(size, alpha, beta, k, axis))
 
 
 class _Response(NamedTuple):
@@ -72,12 +69,12 @@ def _local_response_norm(x: Float[Array, "*shape"], static: _Response) -> Float[
 
 
 def _local_response_norm_fwd(x, static):
-    wide = x.astype(accumulator(x.dtype))
+    wide = widen(x)
     return (wide * _response(wide, static) ** -static.beta).astype(x.dtype), x
 
 
 def _local_response_norm_bwd(static, x, dy):
-    wide, dy = (a.astype(accumulator(x.dtype)) for a in (x, dy))
+    wide, dy = widen(x), widen(dy)
     s = _response(wide, static)
     dy = dy * s**-static.beta
     slope = 2 * static.alpha * static.beta / static.size

@@ -14,7 +14,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Real
 
-from jaxcnn.arguments import AnyArray, accumulator, channels_last, error, spatial_dims, to_array, to_ints
+from jaxcnn.arguments import AnyArray, channels_last, error, spatial_dims, to_array, to_ints, widen
 from jaxcnn.taps import repeat
 from jaxcnn.window import Ints
 
@@ -65,14 +65,15 @@ def _adaptive_avg_pool(x: Float[Array, "n *spatial c"], planes: _Planes) -> Floa
 
 
 def _adaptive_avg_pool_fwd(x, planes):
-    y = x.astype(accumulator(x.dtype))
+    y = widen(x)
     for axis, n, o in _axes(planes):
         y = _sum(y, _cells(n, o), axis)
     return (y / _sizes(planes, y.dtype)).astype(x.dtype), None
 
 
 def _adaptive_avg_pool_bwd(planes, _, dy):
-    dx = dy.astype(accumulator(dy.dtype)) / _sizes(planes, accumulator(dy.dtype))
+    wide = widen(dy)
+    dx = wide / _sizes(planes, wide.dtype)
     for axis, n, o in _axes(planes):
         dx = _sum(dx, _windows(n, o), axis)
     return (dx.astype(dy.dtype),)
@@ -153,7 +154,7 @@ def _adaptive_max_pool_fwd(x, planes):
 
 
 def _adaptive_max_pool_bwd(planes, index, dy):
-    dx, below = dy.astype(accumulator(dy.dtype)), math.prod(planes.input)
+    dx, below = widen(dy), math.prod(planes.input)
     for axis, n, o in reversed(_axes(planes)):
         below //= max(n, 1)
         dx, index = _give_back(dx, index, below, _windows(n, o), axis)
@@ -336,12 +337,13 @@ def _reader(x, table, axis, fill):
     (rows, width), size = table.numbers.shape, x.shape[axis]
     if size == 0:
         return lambda t: jnp.full((*x.shape[:axis], rows, *x.shape[axis + 1 :]), fill, x.dtype)
+    copies = rows // size
+    if width == 1 and rows == size * copies:
+        return lambda t: jnp.repeat(x, copies, axis)
     spread = (1,) * axis + (rows,) + (1,) * (x.ndim - axis - 1)
     numbers, counts = jnp.asarray(table.numbers.T), jnp.asarray(table.counts.T)
 
     def read(t):
-        if isinstance(t, int) and rows == size * (copies := rows // size) and copies and width == 1:
-            return jnp.repeat(x, copies, axis)
         taken = jnp.take(x, numbers[t], axis, mode="clip")
         return taken if table.counts.all() else jnp.where(counts[t].reshape(spread), taken, fill)
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Real
 
-from jaxcnn.arguments import AnyArray, accumulator, error, to_array, to_ints
+from jaxcnn.arguments import AnyArray, accumulator, error, to_array, to_ints, widen
 from jaxcnn.taps import spread_windows, sum_windows
 from jaxcnn.window import Ints, Padding, Pads, Window, to_pool
 
@@ -81,12 +81,12 @@ def _avg_pool(x: Float[Array, "n *spatial c"], static: _AvgPool) -> Float[Array,
 
 
 def _avg_pool_fwd(x, static):
-    total = sum_windows(x.astype(accumulator(x.dtype)), static.window)
+    total = sum_windows(widen(x), static.window)
     return (total / static.divisor(total.dtype)).astype(x.dtype), None
 
 
 def _avg_pool_bwd(static, _, dy):
-    wide = dy.astype(accumulator(dy.dtype))
+    wide = widen(dy)
     return (spread_windows(wide / static.divisor(wide.dtype), static.window).astype(dy.dtype),)
 
 
@@ -137,11 +137,11 @@ def _sum_pool(x: Real[Array, "n *spatial c"], window: Window) -> Real[Array, "n 
 
 
 def _sum_pool_fwd(x, window):
-    return sum_windows(x.astype(accumulator(x.dtype)), window).astype(x.dtype), None
+    return sum_windows(widen(x), window).astype(x.dtype), None
 
 
 def _sum_pool_bwd(window, _, dy):
-    return (spread_windows(dy.astype(accumulator(dy.dtype)), window).astype(dy.dtype),)
+    return (spread_windows(widen(dy), window).astype(dy.dtype),)
 
 
 _sum_pool.defvjp(_sum_pool_fwd, _sum_pool_bwd)
@@ -204,7 +204,7 @@ def _lp_pool(x: Float[Array, "n *spatial c"], static: _LpPool) -> Float[Array, "
 
 def _lp_pool_fwd(x, static):
     window, p = static
-    size = x.astype(accumulator(x.dtype)) if p % 2 == 0 else jnp.abs(x).astype(accumulator(x.dtype))
+    size = widen(x) if p % 2 == 0 else jnp.abs(x).astype(accumulator(x.dtype))
     total = sum_windows(size**p, window)
     zero = total == 0
     positive = jnp.where(zero, 1, total)

@@ -47,7 +47,7 @@ def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
         z = z.reshape(z.shape[0], 2 * z.shape[1], 2 * z.shape[3], z.shape[5])
         return z[(slice(None), *map(slice, conv.window.output))]
 
-    return map_chunks(part, x, _examples(x, w.shape[-1], conv))
+    return map_chunks(part, x, _examples(x, k, conv))
 
 
 def _examples(x, k, conv):
