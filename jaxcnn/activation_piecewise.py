@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Real
 
 from jaxcnn.arguments import AnyArray, Number, error, promote, to_array, to_choice, to_number, widen
+from jaxcnn.shards import per_shard
 
 
 def relu(x: Real[AnyArray, "..."]) -> Real[Array, "..."]:
@@ -176,7 +177,7 @@ def prelu(
     shape = [1] * x.ndim
     if slope.ndim:
         shape[axis] = slope.size
-    return _prelu(x, slope.reshape(shape))
+    return per_shard(_prelu, "*, * -> *")(x, slope.reshape(shape))
 
 
 @jax.custom_vjp

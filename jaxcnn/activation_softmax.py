@@ -11,6 +11,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from jaxcnn.arguments import AnyArray, error, is_integer, to_array, to_mask, widen
+from jaxcnn.shards import aligned, per_shard
 
 
 def softmax(
@@ -43,7 +44,8 @@ def softmax(
     """
     x = to_array("softmax", "x", x, jnp.floating)
     where = to_mask("softmax", where, x.shape)
-    return _softmax(x, where, _to_axes("softmax", axis, x.ndim))
+    axes = _to_axes("softmax", axis, x.ndim)
+    return per_shard(_softmax, aligned(2, x.ndim, axes))(x, where, axes)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -95,7 +97,8 @@ def log_softmax(
     """
     x = to_array("log_softmax", "x", x, jnp.floating)
     where = to_mask("log_softmax", where, x.shape)
-    return _log_softmax(x, where, _to_axes("log_softmax", axis, x.ndim))
+    axes = _to_axes("log_softmax", axis, x.ndim)
+    return per_shard(_log_softmax, aligned(2, x.ndim, axes))(x, where, axes)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))

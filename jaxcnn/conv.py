@@ -17,8 +17,10 @@ from jaxcnn.operands import (
     to_channel_groups,
     to_convolution,
     to_groups,
+    to_layout,
     to_operands,
 )
+from jaxcnn.shards import per_shard
 from jaxcnn.window import Convolution, Ints, Padding, Window
 
 
@@ -79,7 +81,7 @@ def conv(
     x, w, b = promote(x, w, to_bias("conv", b, w))
     window = Window.of("conv", x.shape[1:-1], w.shape[:-2], strides=strides, padding=padding, dilation=dilation)
     static = to_convolution("conv", window, groups, precision, preferred_element_type, x.dtype)
-    return restore(_conv(x, w, b, static))
+    return restore(per_shard(_conv, to_layout(groups))(x, w, b, static))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))
@@ -157,7 +159,7 @@ def depthwise_conv(
         "depthwise_conv", x.shape[1:-1], w.shape[:-2], strides=strides, padding=padding, dilation=dilation
     )
     static = to_convolution("depthwise_conv", window, groups, precision, preferred_element_type, x.dtype)
-    return restore(_conv(x, w, b, static))
+    return restore(per_shard(_conv, to_layout(groups))(x, w, b, static))
 
 
 def separable_conv(
@@ -224,7 +226,7 @@ def separable_conv(
     depth = to_convolution("separable_conv", window, groups, precision, preferred_element_type, x.dtype)
     position = Window.of("separable_conv", window.output, ones, strides=1, padding="VALID")
     static = _Separable(depth, depth._replace(window=position, groups=1))
-    return restore(_separable_conv(x, w_depth, w_point, b, static))
+    return restore(per_shard(_separable_conv, "n…, …, …k, k -> n…k")(x, w_depth, w_point, b, static))
 
 
 class _Separable(NamedTuple):

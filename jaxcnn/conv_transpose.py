@@ -9,7 +9,8 @@ from jaxtyping import Array, Num
 
 from jaxcnn import algorithms
 from jaxcnn.arguments import AnyArray, promote
-from jaxcnn.operands import add_bias, bias_gradient, to_bias, to_convolution, to_groups, to_operands
+from jaxcnn.operands import add_bias, bias_gradient, to_bias, to_convolution, to_groups, to_layout, to_operands
+from jaxcnn.shards import per_shard
 from jaxcnn.window import Convolution, Ints, Padding, Window
 
 
@@ -84,7 +85,7 @@ def conv_transpose(
         dilation=dilation,
     )
     static = to_convolution("conv_transpose", window, groups, precision, preferred_element_type, x.dtype)
-    return restore(_conv_transpose(x, w, b, static))
+    return restore(per_shard(_conv_transpose, to_layout(groups))(x, w, b, static))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))

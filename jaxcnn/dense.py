@@ -11,6 +11,7 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Num
 
 from jaxcnn.arguments import AnyArray, accumulator, error, promote, to_array, to_precision, to_result_dtype
+from jaxcnn.shards import per_shard
 
 
 def dense(
@@ -62,7 +63,8 @@ def dense(
         raise error(ValueError, "dense", "b", f"shape {w.shape[1:]}, one bias for each column of w", b.shape)
     x, w, b = promote(x, w, b)
     result = to_result_dtype("dense", preferred_element_type, x.dtype)
-    return _dense(x, w, b, _Dense(to_precision("dense", precision), accumulator(x.dtype, result), result))
+    static = _Dense(to_precision("dense", precision), accumulator(x.dtype, result), result)
+    return per_shard(_dense, "n…_, …k, k -> n…k")(x, w, b, static)
 
 
 class _Dense(NamedTuple):

@@ -9,6 +9,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Real
 
 from jaxcnn.arguments import AnyArray, Number, error, promote, to_array, to_number, widen
+from jaxcnn.shards import per_shard
 
 
 def sigmoid_binary_cross_entropy(
@@ -38,7 +39,9 @@ def sigmoid_binary_cross_entropy(
     >>> sigmoid_binary_cross_entropy(jnp.array([0.0, 1e4, -1e4]), jnp.array([1, 1, 1]))
     Array([6.931472e-01, 0.000000e+00, 1.000000e+04], dtype=float32)
     """
-    return _sigmoid_binary_cross_entropy(*_to_logits_and_labels("sigmoid_binary_cross_entropy", logits, labels))
+    return per_shard(_sigmoid_binary_cross_entropy, "*, * -> *")(
+        *_to_logits_and_labels("sigmoid_binary_cross_entropy", logits, labels)
+    )
 
 
 @jax.custom_vjp
@@ -98,7 +101,9 @@ def focal_loss(
     logits, labels = _to_logits_and_labels("focal_loss", logits, labels)
     alpha = None if alpha is None else to_number("focal_loss", "alpha", alpha)
     gamma = to_number("focal_loss", "gamma", gamma, 0)
-    return _focal_loss(logits, labels, _Focal(alpha, int(gamma) if gamma.is_integer() else gamma))
+    return per_shard(_focal_loss, "*, * -> *")(
+        logits, labels, _Focal(alpha, int(gamma) if gamma.is_integer() else gamma)
+    )
 
 
 class _Focal(NamedTuple):
@@ -164,7 +169,8 @@ def squared_error(
     >>> squared_error(jnp.array([1.0, 2.0]), jnp.array([3.0, 2.0]))
     Array([4., 0.], dtype=float32)
     """
-    return _squared_error(*_to_predictions_and_targets("squared_error", predictions, targets))
+    predictions, targets = _to_predictions_and_targets("squared_error", predictions, targets)
+    return per_shard(_squared_error, "*, * -> *")(predictions, targets)
 
 
 @jax.custom_vjp
@@ -215,7 +221,7 @@ def huber_loss(
     Array([0.125, 2.5  ], dtype=float32)
     """
     predictions, targets = _to_predictions_and_targets("huber_loss", predictions, targets)
-    return _huber_loss(predictions, targets, to_number("huber_loss", "delta", delta, 0))
+    return per_shard(_huber_loss, "*, * -> *")(predictions, targets, to_number("huber_loss", "delta", delta, 0))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))

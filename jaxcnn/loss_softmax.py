@@ -9,6 +9,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Integer
 
 from jaxcnn.arguments import AnyArray, Number, error, promote, to_array, to_mask, to_number, widen
+from jaxcnn.shards import per_shard
 
 
 def softmax_cross_entropy(
@@ -45,7 +46,7 @@ def softmax_cross_entropy(
     probabilities = to_array(name, "probabilities", probabilities, jnp.floating)
     if probabilities.shape != logits.shape:
         raise error(ValueError, name, "probabilities", f"the shape of logits, {logits.shape}", probabilities.shape)
-    return _softmax_cross_entropy(*promote(logits, probabilities))
+    return per_shard(_softmax_cross_entropy, "n…_, n…_ -> n…")(*promote(logits, probabilities))
 
 
 @jax.custom_vjp
@@ -124,7 +125,8 @@ def softmax_cross_entropy_with_integer_labels(
     of_examples = where is not None and np.ndim(where) < logits.ndim
     mask = to_mask(name, where, labels.shape if of_examples else logits.shape)
     mask = mask[..., None] if of_examples and mask is not None else mask
-    return _softmax_cross_entropy_with_integer_labels(logits, labels, mask, smoothing)
+    rule = per_shard(_softmax_cross_entropy_with_integer_labels, "n…_, n…, n…_ -> n…")
+    return rule(logits, labels, mask, smoothing)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))

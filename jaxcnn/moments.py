@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn.arguments import accumulator, widen
+from jaxcnn.shards import knows_varying
 
 
 class Statistics(NamedTuple):
@@ -66,7 +67,9 @@ def normalize_gradients(dy, dmean, dvar, residuals, static: Statistics):
     factor = None if scale is None else scale.astype(rstd.dtype)
     sum_g, sum_gx = weighted_sum(sum_dy, factor, static.axes), rstd * weighted_sum(sum_dyd, factor, static.axes)
     if static.axis_name is not None:
-        sum_g, sum_gx, dmean, dvar = lax.psum((sum_g, sum_gx, dmean, dvar), static.axis_name)
+        sum_g, sum_gx = lax.psum((sum_g, sum_gx), static.axis_name)
+        if not knows_varying(static.axis_name):  # then each device has a share of what reaches mean and var
+            dmean, dvar = lax.psum((dmean, dvar), static.axis_name)
     n = count(x, where, static)
     dmean = (dmean - rstd * sum_g) / n
     dvar = (2 * dvar - jnp.square(rstd) * sum_gx) / n

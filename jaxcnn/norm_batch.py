@@ -21,6 +21,7 @@ from jaxcnn.arguments import (
     to_parameter,
 )
 from jaxcnn.moments import Statistics, moments, normalize, normalize_gradients
+from jaxcnn.shards import per_shard, vary_alike
 
 
 def batch_norm(
@@ -78,7 +79,7 @@ def batch_norm(
     x, axes, (scale, bias) = _to_operands("batch_norm", x, channel_axis, scale=scale, bias=bias)
     axis_name = tuple(axis_name) if isinstance(axis_name, list) else axis_name
     static = Statistics(axes, to_number("batch_norm", "epsilon", epsilon, 0), axis_name)
-    y, mean, var = _batch_norm(x, scale, bias, to_mask("batch_norm", where, x.shape), static)
+    y, mean, var = _batch_norm(*vary_alike(x, scale, bias, to_mask("batch_norm", where, x.shape)), static)
     return y, mean.reshape(-1), var.reshape(-1)
 
 
@@ -151,7 +152,7 @@ def batch_norm_inference(
     mean, var = (to_array(name, argument, value, jnp.floating) for argument, value in (("mean", mean), ("var", var)))
     x, axes, parameters = _to_operands(name, x, channel_axis, mean=mean, var=var, scale=scale, bias=bias)
     static = Statistics(axes, to_number(name, "epsilon", epsilon, 0))
-    return _batch_norm_inference(x, *parameters, static)
+    return per_shard(_batch_norm_inference, "*, *, *, *, * -> *")(x, *parameters, static)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(5,))
@@ -244,7 +245,7 @@ def update_running_statistics(
     n = jnp.asarray(count if unbiased else 0, dtype)
     factor = lax.stop_gradient(jnp.where(n > 1, n / jnp.maximum(n - 1, 1), 1))
     momentum = to_number(name, "momentum", momentum, 0, 1)
-    mean, var = _update_running_statistics(*(array.astype(dtype) for array in arrays), factor, momentum)
+    mean, var = _update_running_statistics(*vary_alike(*(array.astype(dtype) for array in arrays)), factor, momentum)
     return mean.astype(arrays[0].dtype), var.astype(arrays[1].dtype)
 
 

@@ -32,6 +32,7 @@ from jaxcnn.moments import (
     normalize_gradients,
     weighted_sum,
 )
+from jaxcnn.shards import aligned, per_shard
 
 
 def layer_norm(
@@ -81,7 +82,8 @@ def layer_norm(
         to_parameter("layer_norm", name, value, x, axes) for name, value in (("scale", scale), ("bias", bias))
     )
     static = Statistics(axes, to_number("layer_norm", "epsilon", epsilon, 0))
-    return _layer_norm(x, scale, bias, to_mask("layer_norm", where, x.shape), static)
+    where = to_mask("layer_norm", where, x.shape)
+    return per_shard(_layer_norm, aligned(4, x.ndim, axes))(x, scale, bias, where, static)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(4,))
@@ -161,7 +163,8 @@ def group_norm(
     static = Statistics(
         tuple(i for i in range(1, x.ndim + 1) if i != axis), to_number("group_norm", "epsilon", epsilon, 0)
     )
-    return _layer_norm(split(x), *(None if a is None else split(a) for a in operands), static).reshape(x.shape)
+    arrays = [None if a is None else split(a) for a in (x, *operands)]
+    return per_shard(_layer_norm, aligned(4, x.ndim + 1, static.axes))(*arrays, static).reshape(x.shape)
 
 
 def instance_norm(
@@ -206,7 +209,7 @@ def instance_norm(
     static = Statistics(
         tuple(i for i in range(1, x.ndim) if i != axis), to_number("instance_norm", "epsilon", epsilon, 0)
     )
-    return _layer_norm(x, *operands, static)
+    return per_shard(_layer_norm, aligned(4, x.ndim, static.axes))(x, *operands, static)
 
 
 def weight_standardize(
@@ -242,7 +245,7 @@ def weight_standardize(
     w = to_array("weight_standardize", "w", w, jnp.floating)
     axes = to_axes("weight_standardize", "axis", range(w.ndim - 1) if axis is None else axis, w.ndim)
     static = Statistics(axes, to_number("weight_standardize", "epsilon", epsilon, 0))
-    return _layer_norm(w, None, None, None, static)
+    return per_shard(_layer_norm, aligned(4, w.ndim, axes))(w, None, None, None, static)
 
 
 def rms_norm(
@@ -285,7 +288,8 @@ def rms_norm(
     x = to_array("rms_norm", "x", x, jnp.floating)
     axes = to_axes("rms_norm", "axis", axis, x.ndim)
     static = Statistics(axes, to_number("rms_norm", "epsilon", epsilon, 0))
-    return _rms_norm(x, to_parameter("rms_norm", "scale", scale, x, axes), to_mask("rms_norm", where, x.shape), static)
+    scale, where = to_parameter("rms_norm", "scale", scale, x, axes), to_mask("rms_norm", where, x.shape)
+    return per_shard(_rms_norm, aligned(3, x.ndim, axes))(x, scale, where, static)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(3,))

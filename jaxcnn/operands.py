@@ -63,6 +63,11 @@ def to_convolution(
     return Convolution(window, groups, to_precision(function, precision), accumulator(dtype, result), result)
 
 
+def to_layout(groups: int) -> str:
+    """How x, w, b and the result may lie on devices: the batch divided, and the output channels of one group."""
+    return "n…, …k, k -> n…k" if groups == 1 else "n…, …, … -> n…"
+
+
 def add_bias(z: jax.Array, b: jax.Array | None) -> jax.Array:
     return z if b is None else z + b.astype(z.dtype).reshape((1,) * (z.ndim - 1) + b.shape)
 

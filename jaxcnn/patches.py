@@ -8,6 +8,7 @@ from jax import lax
 from jaxtyping import Array, Num
 
 from jaxcnn.arguments import AnyArray, accumulator, channels_last, error, spatial_dims, to_array, to_ints
+from jaxcnn.shards import per_shard
 from jaxcnn.taps import UNROLL, read_taps, write_taps
 from jaxcnn.window import Ints, Padding, Window
 
@@ -53,7 +54,7 @@ def unfold(
     x = to_array("unfold", "x", x)
     x, restore = channels_last("unfold", x, spatial_dims("unfold", window, x), channel_axis)
     geometry = Window.of("unfold", x.shape[1:-1], window, strides=strides, padding=padding, dilation=dilation)
-    return restore(_unfold(x, geometry))
+    return restore(per_shard(_unfold, "n… -> n…")(x, geometry))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -116,7 +117,7 @@ def fold(
         raise error(ValueError, "fold", "cols", expected, cols.shape[1:-1])
     if cols.shape[-1] % geometry.taps:
         raise error(ValueError, "fold", "cols", f"a multiple of {geometry.taps} taps as channels", cols.shape[-1])
-    return restore(_fold(cols, geometry))
+    return restore(per_shard(_fold, "n… -> n…")(cols, geometry))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))

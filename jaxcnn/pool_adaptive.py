@@ -15,6 +15,7 @@ from jax import lax
 from jaxtyping import Array, Float, Real
 
 from jaxcnn.arguments import AnyArray, channels_last, error, spatial_dims, to_array, to_ints, widen
+from jaxcnn.shards import per_shard
 from jaxcnn.taps import repeat
 from jaxcnn.window import Ints
 
@@ -56,7 +57,7 @@ def adaptive_avg_pool(x: Float[AnyArray, "..."], output_shape: Ints, *, channel_
     """
     x = to_array("adaptive_avg_pool", "x", x, jnp.floating)
     x, planes, restore = _to_planes("adaptive_avg_pool", x, output_shape, channel_axis)
-    return restore(_adaptive_avg_pool(x, planes))
+    return restore(per_shard(_adaptive_avg_pool, "n…c -> n…c")(x, planes))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -110,7 +111,7 @@ def global_avg_pool(
     """
     x = to_array("global_avg_pool", "x", x, jnp.floating)
     x, planes, restore = _to_one_cell("global_avg_pool", x, keepdims, channel_axis)
-    return restore(_adaptive_avg_pool(x, planes))
+    return restore(per_shard(_adaptive_avg_pool, "n…c -> n…c")(x, planes))
 
 
 def adaptive_max_pool(x: Real[AnyArray, "..."], output_shape: Ints, *, channel_axis: int = -1) -> Real[Array, "..."]:
@@ -141,7 +142,7 @@ def adaptive_max_pool(x: Real[AnyArray, "..."], output_shape: Ints, *, channel_a
     """
     x = to_array("adaptive_max_pool", "x", x, (jnp.integer, jnp.floating))
     x, planes, restore = _to_planes("adaptive_max_pool", x, output_shape, channel_axis)
-    return restore(_adaptive_max_pool(x, planes))
+    return restore(per_shard(_adaptive_max_pool, "n…c -> n…c")(x, planes))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -192,7 +193,7 @@ def global_max_pool(
     """
     x = to_array("global_max_pool", "x", x, (jnp.integer, jnp.floating))
     x, planes, restore = _to_one_cell("global_max_pool", x, keepdims, channel_axis)
-    return restore(_adaptive_max_pool(x, planes))
+    return restore(per_shard(_adaptive_max_pool, "n…c -> n…c")(x, planes))
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))

@@ -11,6 +11,7 @@ from jax import lax
 from jaxtyping import Array, Int32, Integer, Num, Real
 
 from jaxcnn.arguments import AnyArray, channels_last, error, spatial_dims, to_array, to_choice, to_ints
+from jaxcnn.shards import per_shard
 from jaxcnn.switches import Ties, find_maximum, is_switched, share, spread
 from jaxcnn.taps import read_taps, repeat
 from jaxcnn.window import Ints, Padding, Window, to_pool
@@ -66,7 +67,7 @@ def max_pool(
     x = to_array("max_pool", "x", x, (jnp.integer, jnp.floating))
     ties = to_choice("max_pool", "ties", ties, ("first", "all", "even"))
     x, geometry, restore = to_pool("max_pool", x, window, strides, padding, dilation, ceil_mode, channel_axis)
-    return restore(_max_pool(x, _MaxPool(geometry, ties)))
+    return restore(per_shard(_max_pool, "n…c -> n…c")(x, _MaxPool(geometry, ties)))
 
 
 class _MaxPool(NamedTuple):
@@ -147,7 +148,7 @@ def min_pool(
     x = to_array("min_pool", "x", x, (jnp.integer, jnp.floating))
     ties = to_choice("min_pool", "ties", ties, ("first", "all", "even"))
     x, geometry, restore = to_pool("min_pool", x, window, strides, padding, dilation, ceil_mode, channel_axis)
-    return restore(_min_pool(x, _MaxPool(geometry, ties)))
+    return restore(per_shard(_min_pool, "n…c -> n…c")(x, _MaxPool(geometry, ties)))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -213,7 +214,7 @@ def max_pool_with_indices(
     x, geometry, restore = to_pool(
         "max_pool_with_indices", x, window, strides, padding, dilation, ceil_mode, channel_axis
     )
-    y, indices = _max_pool_with_indices(x, geometry)
+    y, indices = per_shard(_max_pool_with_indices, "n…c -> n…c, n…c")(x, geometry)
     return restore(y), restore(indices)
 
 
@@ -292,7 +293,7 @@ def max_unpool(
     output_shape = to_ints("max_unpool", "output_shape", output_shape, dims, minimum=0)
     y, restore = channels_last("max_unpool", y, dims, channel_axis, "y")
     indices, _ = channels_last("max_unpool", indices, dims, channel_axis, "indices")
-    return restore(_max_unpool(y, indices.astype(jnp.int32), output_shape))
+    return restore(per_shard(_max_unpool, "n…c, n…c -> n…c")(y, indices.astype(jnp.int32), output_shape))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -305,12 +306,11 @@ def _max_unpool(
 def _max_unpool_fwd(y, indices, output_shape):
     n, c, pooled, cells = y.shape[0], y.shape[-1], math.prod(y.shape[1:-1]), math.prod(output_shape)
     y, places = y.reshape(n, pooled, c), indices.reshape(n, pooled, c)
-    p = lax.broadcasted_iota(jnp.int32, places.shape, 1)
-    example, channel = (lax.broadcasted_iota(jnp.int32, places.shape, axis) for axis in (0, 2))
-    nobody = jnp.full((n, cells, c), -1, jnp.int32)
-    last = nobody.at[example, jnp.where(places < 0, cells, places), channel].max(p, mode="drop")
+    p, channel = (lax.broadcasted_iota(jnp.int32, (pooled, c), axis) for axis in (0, 1))
+    nobody = jnp.full((cells, c), -1, jnp.int32)
+    last = jax.vmap(lambda cell: nobody.at[cell, channel].max(p, mode="drop"))(jnp.where(places < 0, cells, places))
     x = jnp.where(last < 0, 0, jnp.take_along_axis(y, last, 1, mode="clip"))
-    is_last = (places >= 0) & (places < cells) & (jnp.take_along_axis(last, places, 1, mode="clip") == p)
+    is_last = (places >= 0) & (places < cells) & (jnp.take_along_axis(last, places, 1, mode="clip") == p[None])
     return x.reshape(n, *output_shape, c), jnp.where(is_last, places, -1).reshape(indices.shape)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, Real
 
 from jaxcnn.arguments import AnyArray, accumulator, error, to_array, to_ints, widen
+from jaxcnn.shards import per_shard
 from jaxcnn.taps import spread_windows, sum_windows
 from jaxcnn.window import Ints, Padding, Pads, Window, to_pool
 
@@ -59,7 +60,7 @@ def avg_pool(
     x, geometry, restore = to_pool("avg_pool", x, window, strides, padding, dilation, ceil_mode, channel_axis)
     explicit = to_pool("avg_pool", x, geometry.size, geometry.strides, padding, dilation, False, -1)[1].pads
     counted = explicit if count_include_pad else tuple((min(lo, 0), min(hi, 0)) for lo, hi in explicit)
-    return restore(_avg_pool(x, _AvgPool(geometry, counted, divisor_override)))
+    return restore(per_shard(_avg_pool, "n…c -> n…c")(x, _AvgPool(geometry, counted, divisor_override)))
 
 
 class _AvgPool(NamedTuple):
@@ -128,7 +129,7 @@ def sum_pool(
     """
     x = to_array("sum_pool", "x", x, (jnp.integer, jnp.floating))
     x, geometry, restore = to_pool("sum_pool", x, window, strides, padding, dilation, ceil_mode, channel_axis)
-    return restore(_sum_pool(x, geometry))
+    return restore(per_shard(_sum_pool, "n…c -> n…c")(x, geometry))
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -189,7 +190,7 @@ def lp_pool(
     if not isinstance(p, (int, float, np.number)) or isinstance(p, bool) or not 1 <= p < math.inf:
         raise error(ValueError, "lp_pool", "p", "a number from 1 on", p)
     x, geometry, restore = to_pool("lp_pool", x, window, strides, padding, dilation, ceil_mode, channel_axis)
-    return restore(_lp_pool(x, _LpPool(geometry, int(p) if p == int(p) else float(p))))
+    return restore(per_shard(_lp_pool, "n…c -> n…c")(x, _LpPool(geometry, int(p) if p == int(p) else float(p))))
 
 
 class _LpPool(NamedTuple):

@@ -1,4 +1,4 @@
-"""Every test runs under strict dtype and rank promotion, with the shapes in jaxcnn's signatures enforced."""
+"""Every test runs under strict dtype and rank promotion, with the shapes in signatures enforced, on a CPU of 8 devices."""
 
 import jax
 import jaxtyping
@@ -7,6 +7,7 @@ import pytest
 jaxtyping.install_import_hook("jaxcnn", "beartype.beartype")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_num_cpu_devices", 8)
 
 
 @pytest.fixture

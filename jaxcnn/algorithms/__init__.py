@@ -19,6 +19,7 @@ from jax import lax
 from jax.custom_batching import custom_vmap
 
 from jaxcnn.algorithms import choice, native
+from jaxcnn.shards import partitioned
 from jaxcnn.window import Convolution
 
 
@@ -49,7 +50,8 @@ def _compute(name: str, a: jax.Array, b: jax.Array, conv: Convolution) -> jax.Ar
         chosen, plain = getattr(choice, name)(a.shape, b.shape, conv), getattr(native, name)
         if chosen is plain:
             return plain(a, b, conv)
-        return lax.platform_dependent(a, b, cpu=partial(chosen, conv=conv), default=partial(plain, conv=conv))
+        on_cpu = partitioned(partial(chosen, conv=conv), _layout(name, conv.groups))
+        return lax.platform_dependent(a, b, cpu=on_cpu, default=partial(plain, conv=conv))
 
     @compute.def_vmap
     def compute_batch(size, batched, a, b):
@@ -62,6 +64,13 @@ def _compute(name: str, a: jax.Array, b: jax.Array, conv: Convolution) -> jax.Ar
         return lax.platform_dependent(a, b, cpu=one_by_one, default=at_once), True
 
     return compute(a, b)
+
+
+def _layout(name, groups):
+    """Which axes the devices divide: the batch, and the output channels of one group."""
+    k = "k" if groups == 1 else ""
+    layouts = {"forward": "n…, …K -> n…K", "input_gradient": "n…K, …K -> n…", "kernel_gradient": "n…, n…K -> …K"}
+    return layouts[name].replace("K", k)
 
 
 @partial(_compute.defjvp, symbolic_zeros=True)

@@ -26,15 +26,13 @@ def forward(x: jax.Array, w: jax.Array, conv: Convolution, dense: Algorithm) -> 
 
 
 def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution, dense: Algorithm) -> jax.Array:
-    x = jax.ShapeDtypeStruct((dz.shape[0], *conv.window.input, w.shape[-2]), conv.accumulate)
-    (dx,) = jax.linear_transpose(lambda x: _input(x, conv), x)(dense(dz, _kernel(w, conv), _dense(conv)))
-    return dx
+    blocks = dense(dz, _kernel(w, conv), _dense(conv))
+    return _to_space(blocks, _input_pads(conv), 1, _dense(conv).window.input, conv.window.strides)
 
 
 def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution, dense: Algorithm) -> jax.Array:
-    w = jax.ShapeDtypeStruct((*conv.window.size, x.shape[-1], dz.shape[-1]), conv.accumulate)
-    (dw,) = jax.linear_transpose(lambda w: _kernel(w, conv), w)(dense(_input(x, conv), dz, _dense(conv)))
-    return dw
+    taps = dense(_input(x, conv), dz, _dense(conv))
+    return _to_space(taps, _kernel_pads(conv), 0, _dense(conv).window.size, conv.window.strides)
 
 
 def _dense(conv):
@@ -45,18 +43,25 @@ def _dense(conv):
     return conv._replace(window=Window(cells, taps, ones, none, ones))
 
 
+def _input_pads(conv):
+    window, blocks = conv.window, _dense(conv).window.input
+    ends = zip(window.input, blocks, window.strides, window.pads)
+    return [(0, 0), *((lo, m * s - a - lo) for a, m, s, (lo, _) in ends), (0, 0)]
+
+
+def _kernel_pads(conv):
+    window, taps = conv.window, _dense(conv).window.size
+    return [*((0, t * s - k) for t, s, k in zip(taps, window.strides, window.size)), (0, 0), (0, 0)]
+
+
 def _input(x, conv):
     """x′ (n, *blocks, strides · c)."""
-    window, blocks = conv.window, _dense(conv).window.input
-    pads = [(lo, m * s - a - lo) for a, m, s, (lo, _) in zip(window.input, blocks, window.strides, window.pads)]
-    return _to_depth(x.astype(conv.accumulate), [(0, 0), *pads, (0, 0)], 1, blocks, window.strides)
+    return _to_depth(x.astype(conv.accumulate), _input_pads(conv), 1, _dense(conv).window.input, conv.window.strides)
 
 
 def _kernel(w, conv):
     """w′ (*taps, strides · c, k)."""
-    window, taps = conv.window, _dense(conv).window.size
-    pads = [(0, t * s - k) for t, s, k in zip(taps, window.strides, window.size)]
-    return _to_depth(w.astype(conv.accumulate), [*pads, (0, 0), (0, 0)], 0, taps, window.strides)
+    return _to_depth(w.astype(conv.accumulate), _kernel_pads(conv), 0, _dense(conv).window.size, conv.window.strides)
 
 
 def _to_depth(a, pads, first, blocks, strides):
@@ -67,3 +72,13 @@ def _to_depth(a, pads, first, blocks, strides):
     places, within = ([first + start + 2 * dim for dim in range(dims)] for start in (0, 1))
     a = a.transpose(*range(first), *places, *within, *range(first + 2 * dims, a.ndim))
     return a.reshape(*before, *blocks, -1, *after[1:])
+
+
+def _to_space(a, pads, first, blocks, strides):
+    """The way back, and at once the adjoint: nothing is moved to two places."""
+    dims, before, after = len(blocks), a.shape[:first], a.shape[first + len(blocks) + 1 :]
+    a = a.reshape(*before, *blocks, *strides, -1, *after)
+    pairs = interleave((first + dim, first + dims + dim) for dim in range(dims))
+    a = a.transpose(*range(first), *pairs, *range(first + 2 * dims, a.ndim))
+    a = a.reshape(*before, *(m * s for m, s in zip(blocks, strides)), *a.shape[first + 2 * dims :])
+    return lax.pad(a, jnp.zeros((), a.dtype), [(-lo, -hi, 0) for lo, hi in pads])
