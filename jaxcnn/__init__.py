@@ -15,6 +15,7 @@ and for comparison.
 """
 
 from jaxcnn import check as check
+from jaxcnn import lax as lax
 from jaxcnn import notebook as notebook
 from jaxcnn import reference as reference
 from jaxcnn.activation_exponential import celu as celu
