@@ -1,6 +1,5 @@
 """Models of other libraries on the hand rules: what they give, and give back, is what they gave before."""
 
-
 import jax
 import jax.numpy as jnp
 import numpy as np
