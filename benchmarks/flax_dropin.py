@@ -23,8 +23,8 @@ import jaxcnn
 STEPS = 10
 HEADER = ("network", "ms", "quartiles", "stock ms", "/ stock", "first loss", "last loss", "apart")
 LEGEND = (
-    "Median of a training step with the drop-ins and its quartiles, of one with stock layers, and the ratio of the two.",
-    f"The loss of the first and the last of {STEPS} steps with the drop-ins, and how far it ever is from that with stock",
+    "Median of a training step with the drop-ins and its quartiles, of one with stock layers, and the ratio. The loss",
+    f"before the first and the last of {STEPS} steps with the drop-ins, and how far any is from that with stock",
     "layers, relatively.",
 )
 

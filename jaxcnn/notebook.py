@@ -11,6 +11,16 @@ Notebook  functions                                                       cache
 zero_pad, padding, conv_single_step, conv_slice, create_mask, max_mask and distribute_value are their helpers. Where two
 notebooks differ, either's cache and either's key, "pad" or "padding", will do.
 
+In the library itself a backward function is `jax.vjp` of its forward one, and each has its counterpart:
+
+    zero_pad, padding                        jaxcnn.pad
+    conv_single_step, conv_slice, fc_back    jaxcnn.dense
+    conv_…, ConvBackward                     jaxcnn.conv
+    pool_…, maxpool_back, forward, backward  jaxcnn.max_pool (ties="all"), jaxcnn.avg_pool; forward's "conv" jaxcnn.conv
+    create_mask, max_mask, distribute_value  what those do in one window
+    im2col, col2im_back                      jaxcnn.unfold, jaxcnn.fold
+    relu_back, the loss of fc_back           jaxcnn.relu, jaxcnn.softmax_cross_entropy
+
 Everything runs on the library's own rules. NumPy arrays alone are computed in their own dtype, whatever JAX is set to
 (float64 stays float64), and give NumPy arrays. With a JAX array among them, a function is a pure JAX function, for jit
 and vmap, with pad, stride, f and mode static. Integers count as floats in convolutions and pools. Images are
