@@ -1,12 +1,12 @@
 """The functions of five classic NumPy notebooks, with their names, argument orders and caches, and no loops.
 
-Notebook  functions                                                       cache
-   1      ConvBackward                                                    (A_prev, W, b, {"stride", "padding"})
-   2      forward, backward, pool_backward                                (X, W, b, pad, stride), pools (X, f, stride)
-   3      conv_forward, conv_backward, pool_forward, pool_backward        (A_prev, W, b, {"stride", "pad"}),
-                                                                          pools (A_prev, {"f", "stride"})
-   4      im2col, col2im, col2im_back, conv_backward_naive                (x, w, b)
-   5      conv_back, maxpool_back, fc_back, relu_back                     (A_prev, W, b, stride), (A_prev, f, stride)
+    notebook  functions                                                  cache
+       1      ConvBackward                                               (A_prev, W, b, {"stride", "padding"})
+       2      forward, backward, pool_backward                           (X, W, b, pad, stride), pools (X, f, stride)
+       3      conv_forward, conv_backward, pool_forward, pool_backward   (A_prev, W, b, {"stride", "pad"}),
+                                                                         pools (A_prev, {"f", "stride"})
+       4      im2col, col2im, col2im_back, conv_backward_naive           (x, w, b)
+       5      conv_back, maxpool_back, fc_back, relu_back                (A_prev, W, b, stride), (A_prev, f, stride)
 
 zero_pad, padding, conv_single_step, conv_slice, create_mask, max_mask and distribute_value are their helpers. Where two
 notebooks differ, either's cache and either's key, "pad" or "padding", will do.
