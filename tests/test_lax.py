@@ -15,7 +15,7 @@ from test_hypothesis import few, normal
 import jaxcnn
 from jaxcnn import reference
 
-few = settings(few, max_examples=8)
+fewer = settings(few, max_examples=8)
 
 
 @pytest.mark.parametrize("name", ["conv_general_dilated", "conv_transpose", "reduce_window"])
@@ -66,7 +66,7 @@ def convolutions(draw, transposed=False):
     return [normal(*shape) for shape in shapes], {**options, "padding": pads}, groups, each
 
 
-@few
+@fewer
 @given(
     convolutions(), st.sampled_from(["strided", "strided", "SAME", "VALID", "SAME_LOWER", "dilated", "dilated", "lax"])
 )
@@ -82,7 +82,7 @@ def test_conv_general_dilated(convolution, kind):
     assert_as_lax("conv_general_dilated", *arrays, **options)
 
 
-@few
+@fewer
 @given(convolutions(transposed=True), st.sampled_from(["pads", "consistent", "SAME", "VALID", "SAME_LOWER"]))
 def test_conv_transpose(convolution, kind):
     arrays, options, _, each = convolution
@@ -92,7 +92,7 @@ def test_conv_transpose(convolution, kind):
     assert_as_lax("conv_transpose", *arrays, **options)
 
 
-@few
+@fewer
 @given(st.data())
 def test_reduce_window(data):
     shape = data.draw(st.lists(st.integers(1, 6), min_size=1, max_size=4))
