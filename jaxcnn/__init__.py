@@ -1,10 +1,11 @@
 """The layers of a convolutional network as pure JAX functions, each with a backward pass derived and written by hand.
 
 Notation
-  n      batch                         h w    rows, columns (*spatial in general, 1 to 3 dimensions)
-  c k    input, output channels        i j    position in the kernel
-  p q    position in the output        s d    stride, dilation
-  g      groups                        lo hi  padding before and behind
+
+    n      batch                         h w    rows, columns (*spatial in general, 1 to 3 dimensions)
+    c k    input, output channels        i j    position in the kernel
+    p q    position in the output        s d    stride, dilation
+    g      groups                        lo hi  padding before and behind
 
 Channels come last by default: x (n, *spatial, c), kernel w (*window, c/g, k), bias b (k,). `channel_axis=1` takes
 channels first: x (n, c, *spatial), the kernel as before. Without a batch dimension, or with several, it works too. A
@@ -15,6 +16,7 @@ and for comparison.
 """
 
 from jaxcnn import check as check
+from jaxcnn import lax as lax
 from jaxcnn import notebook as notebook
 from jaxcnn import reference as reference
 from jaxcnn.activation_exponential import celu as celu

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.lax import reduce_window
 from jaxtyping import Array, Float
 
 from jaxcnn.arguments import AnyArray, Number, to_channels, to_ints, to_number, widen
@@ -94,4 +95,4 @@ def _sum(x, static, mirrored=False):
     down, up = static.size // 2, (static.size - 1) // 2
     window, pads = [1] * x.ndim, [(0, 0)] * x.ndim
     window[static.axis], pads[static.axis] = static.size, (up, down) if mirrored else (down, up)
-    return lax.reduce_window(x, 0.0, lax.add, window, [1] * x.ndim, pads)
+    return reduce_window(x, 0.0, lax.add, window, [1] * x.ndim, pads)

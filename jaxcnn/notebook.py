@@ -1,15 +1,25 @@
 """The functions of five classic NumPy notebooks, with their names, argument orders and caches, and no loops.
 
-Notebook  functions                                                       cache
-   1      ConvBackward                                                    (A_prev, W, b, {"stride", "padding"})
-   2      forward, backward, pool_backward                                (X, W, b, pad, stride), pools (X, f, stride)
-   3      conv_forward, conv_backward, pool_forward, pool_backward        (A_prev, W, b, {"stride", "pad"}),
-                                                                          pools (A_prev, {"f", "stride"})
-   4      im2col, col2im, col2im_back, conv_backward_naive                (x, w, b)
-   5      conv_back, maxpool_back, fc_back, relu_back                     (A_prev, W, b, stride), (A_prev, f, stride)
+    notebook  functions                                                  cache
+       1      ConvBackward                                               (A_prev, W, b, {"stride", "padding"})
+       2      forward, backward, pool_backward                           (X, W, b, pad, stride), pools (X, f, stride)
+       3      conv_forward, conv_backward, pool_forward, pool_backward   (A_prev, W, b, {"stride", "pad"}),
+                                                                         pools (A_prev, {"f", "stride"})
+       4      im2col, col2im, col2im_back, conv_backward_naive           (x, w, b)
+       5      conv_back, maxpool_back, fc_back, relu_back                (A_prev, W, b, stride), (A_prev, f, stride)
 
 zero_pad, padding, conv_single_step, conv_slice, create_mask, max_mask and distribute_value are their helpers. Where two
 notebooks differ, either's cache and either's key, "pad" or "padding", will do.
+
+In the library itself a backward function is `jax.vjp` of its forward one, and each has its counterpart:
+
+    zero_pad, padding                        jaxcnn.pad
+    conv_single_step, conv_slice, fc_back    jaxcnn.dense
+    conv_…, ConvBackward                     jaxcnn.conv
+    pool_…, maxpool_back, forward, backward  jaxcnn.max_pool (ties="all"), jaxcnn.avg_pool; forward's "conv" jaxcnn.conv
+    create_mask, max_mask, distribute_value  what those do in one window
+    im2col, col2im_back                      jaxcnn.unfold, jaxcnn.fold
+    relu_back, the loss of fc_back           jaxcnn.relu, jaxcnn.softmax_cross_entropy
 
 Everything runs on the library's own rules. NumPy arrays alone are computed in their own dtype, whatever JAX is set to
 (float64 stays float64), and give NumPy arrays. With a JAX array among them, a function is a pure JAX function, for jit

@@ -1,4 +1,4 @@
-"""Every test runs under strict dtype and rank promotion, with the shapes in signatures enforced, on a CPU of 8 devices."""
+"""Every test runs under strict dtype and rank promotion, with the shapes in signatures enforced, on 8 CPU devices."""
 
 import jax
 import jaxtyping

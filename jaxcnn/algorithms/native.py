@@ -9,6 +9,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.lax import conv_general_dilated
 
 from jaxcnn.window import Convolution
 
@@ -49,7 +50,7 @@ def _convolve(lhs, rhs, conv: Convolution, *, strides=None, pads, lhs_dilation=N
         rhs_spec=(dims + 1, dims, *range(dims)),
         out_spec=(0, dims + 1, *spatial),
     )
-    return lax.conv_general_dilated(
+    return conv_general_dilated(
         lhs.astype(conv.accumulate),
         rhs.astype(conv.accumulate),
         window_strides=strides or (1,) * dims,

@@ -9,9 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.extend.core import Literal
 
-from jaxcnn.check.primal import without_rules
+from jaxcnn.check.primal import is_literal, without_rules
 from jaxcnn.check.report import FINITE_TOLERANCE, SECOND_TOLERANCE, TOLERANCE, Argument, Cost, Error, Report
 
 STEP = 1e-5
@@ -238,5 +237,5 @@ def _costs(functions: list[Callable], dy, floats) -> list[Cost]:
 def _residual_bytes(fn: Callable, floats: list[jax.Array]) -> int:
     """What the forward pass hands to the backward pass, arguments that it keeps included."""
     program = jax.make_jaxpr(lambda *floats: jax.tree.leaves(jax.vjp(fn, *floats)[1]))(*floats).jaxpr
-    kept = {var for var in program.outvars if not isinstance(var, Literal)}
+    kept = {var for var in program.outvars if not is_literal(var)}
     return sum(math.prod(var.aval.shape) * var.aval.dtype.itemsize for var in kept)

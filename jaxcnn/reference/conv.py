@@ -4,6 +4,7 @@ import math
 
 import jax.numpy as jnp
 from jax import lax
+from jax.lax import conv_general_dilated
 
 from jaxcnn.arguments import accumulator, channels_last, promote, to_ints, to_precision, to_result_dtype
 from jaxcnn.window import Window, to_pairs
@@ -31,7 +32,7 @@ def conv(
     window = Window.of("conv", spatial, w.shape[:-2], strides=strides, padding=padding, dilation=dilation)
     result = to_result_dtype("conv", preferred_element_type, x.dtype)
     compute = x.dtype if result == x.dtype else accumulator(x.dtype, result)
-    z = lax.conv_general_dilated(
+    z = conv_general_dilated(
         x.astype(compute),
         w.astype(compute),
         window.strides,
@@ -71,7 +72,7 @@ def conv_transpose(
     result = to_result_dtype("conv_transpose", preferred_element_type, x.dtype)
     compute = x.dtype if result == x.dtype else accumulator(x.dtype, result)
     letters = "HWD"[:dims]
-    z = lax.conv_general_dilated(
+    z = conv_general_dilated(
         x.astype(compute),
         jnp.flip(w, range(dims)).astype(compute),
         (1,) * dims,

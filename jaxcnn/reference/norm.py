@@ -4,6 +4,7 @@ import math
 
 import jax.numpy as jnp
 from jax import lax
+from jax.lax import reduce_window
 
 from jaxcnn.arguments import accumulator, to_axes, to_mask
 
@@ -67,7 +68,7 @@ def weight_standardize(w, *, axis=None, epsilon=1e-5):
 def local_response_norm(x, size, *, alpha=1e-4, beta=0.75, k=1.0, channel_axis=-1):
     wide, window, pads = x.astype(accumulator(x.dtype)), [1] * x.ndim, [(0, 0)] * x.ndim
     window[channel_axis], pads[channel_axis] = size, (size // 2, (size - 1) // 2)
-    total = lax.reduce_window(wide**2, 0.0, lax.add, window, [1] * x.ndim, pads)
+    total = reduce_window(wide**2, 0.0, lax.add, window, [1] * x.ndim, pads)
     return (wide / (k + alpha / size * total) ** beta).astype(x.dtype)
 
 

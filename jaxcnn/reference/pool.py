@@ -6,6 +6,7 @@ import math
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.lax import reduce_window
 
 from jaxcnn.arguments import accumulator, channels_last, spatial_dims, to_ints
 from jaxcnn.reference.patches import to_patches
@@ -28,7 +29,7 @@ def max_pool(x, window, *, strides=None, padding="VALID", dilation=1, ceil_mode=
     if ties == "first" and set(geometry.dilation) == {1}:
         size, strides = (1, *geometry.size, 1), (1, *geometry.strides, 1)
         x, pads = _crop(x, geometry.pads)
-        return restore(lax.reduce_window(x, lowest, lax.max, size, strides, pads))
+        return restore(reduce_window(x, lowest, lax.max, size, strides, pads))
     cells = to_patches(x, geometry, lowest)
     if ties == "first":
         first = jnp.argmax(cells, -1, keepdims=True)
@@ -61,7 +62,7 @@ def avg_pool(
     def sums(x, pads):
         size, strides, dilation = ((1, *ints, 1) for ints in (geometry.size, geometry.strides, geometry.dilation))
         x, pads = _crop(x, pads)
-        return lax.reduce_window(x, 0.0, lax.add, size, strides, pads, window_dilation=dilation)
+        return reduce_window(x, 0.0, lax.add, size, strides, pads, window_dilation=dilation)
 
     wide = x.astype(accumulator(x.dtype))
     counted, overhang = jnp.ones((1, *geometry.input, 1), wide.dtype), geometry.pads
