@@ -11,6 +11,7 @@ import logging
 import os
 import sys
 import textwrap
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ import orbax.checkpoint as ocp
 from training import InputError, by_name
 
 logging.getLogger("absl").setLevel(logging.CRITICAL)  # orbax logs the tracebacks of errors that it raises as well
+warnings.filterwarnings("ignore", "coroutine .* was never awaited")  # when it fails to start writing
 FULL = os.strerror(errno.ENOSPC)
 
 
@@ -37,7 +39,7 @@ class Checkpoints:
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             self.manager = ocp.CheckpointManager(self.directory, options=options)
-            used = any(self.directory.iterdir())
+            used = any(ocp.path.step.TMP_DIR_SUFFIX not in path.name for path in self.directory.iterdir())
         except OSError as error:
             raise InputError(f"{directory}: no place for checkpoints ({error.strerror or error})") from error
         if used and not resume:
@@ -62,8 +64,8 @@ class Checkpoints:
             action()
         except Exception as error:  # OSError, or tensorstore's ValueError
             reason = FULL if FULL in str(error) else one_line(error)
-            steps = ", ".join(map(str, sorted(ocp.utils.checkpoint_steps(self.directory)))) or "none"
-            raise InputError(f"{self.directory}: cannot write a checkpoint: {reason} (there: {steps})") from error
+            last = max(self.manager.all_steps(read=True), default="none")
+            raise InputError(f"{self.directory}: cannot write a checkpoint: {reason}; the last good one: {last}") from error
 
     def restore(self, like: Any) -> tuple[int, Any, dict[str, Any]] | None:
         """Step, state and history of the newest checkpoint that is whole and this run's; None before the first.
