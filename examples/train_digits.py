@@ -396,11 +396,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         devices.join(args.coordinator, args.processes, args.process_id)
         with redirect_stdout(None) if args.coordinator and jax.process_index() else nullcontext():
             run(args)
-    except InputError as error:
-        if args.coordinator is not None:  # the others may be waiting for this one, and Python would wait for them
-            os.write(2, f"{parser.prog}: error: {error}\n".encode())
-            os._exit(2)
-        parser.error(str(error))
+    except (InputError, jax.errors.JaxRuntimeError) as error:
+        if args.coordinator is None:
+            if isinstance(error, InputError):
+                parser.error(str(error))
+            raise
+        os.write(2, f"{parser.prog}: error: {str(error).partition(chr(10))[0]}\n".encode())
+        os._exit(2)  # Python's own way out waits for the other processes, which may wait for this one
 
 
 if __name__ == "__main__":

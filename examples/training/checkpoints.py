@@ -65,7 +65,9 @@ class Checkpoints:
         except Exception as error:  # OSError, or tensorstore's ValueError
             reason = FULL if FULL in str(error) else one_line(error)
             last = max(self.manager.all_steps(read=True), default="none")
-            raise InputError(f"{self.directory}: cannot write a checkpoint: {reason}; the last good one: {last}") from error
+            raise InputError(
+                f"{self.directory}: cannot write a checkpoint: {reason}; the last good one: {last}"
+            ) from error
 
     def restore(self, like: Any) -> tuple[int, Any, dict[str, Any]] | None:
         """Step, state and history of the newest checkpoint that is whole and this run's; None before the first.
