@@ -29,6 +29,7 @@ def join(coordinator: str | None, processes: int | None, process_id: int | None)
         return
     try:
         jax.distributed.initialize(None if coordinator == "auto" else coordinator, processes, process_id)
+        multihost_utils.sync_global_devices("joined")  # or who compiles half a minute longer would be given up
     except (RuntimeError, ValueError) as error:
         raise InputError(f"argument --coordinator: {coordinator}: cannot join the processes ({error})") from error
 
