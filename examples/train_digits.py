@@ -345,7 +345,7 @@ def run(args: argparse.Namespace) -> None:
     print(f"data      {data.source}: {images}")
     print(f"training  {steps}, {' and '.join(names)} gradients, seed {args.seed}", flush=True)
     if mesh is not None:
-        print(f"devices   {mesh.size}, in {jax.process_count()} processes", flush=True)
+        print(f"devices   {mesh.size}, processes {jax.process_count()}", flush=True)
 
     clock = [time.perf_counter()]
     runs = start_runs(names, data, args, mesh)

@@ -62,7 +62,7 @@ def test_two_processes_follow_one(options, tmp_path):
     pair = [start(*spread, "--process-id", str(i), "--out", str(tmp_path / f"two{i}")) for i in range(2)]
     printed = [process.communicate(timeout=300)[0] for process in pair]
     assert [process.returncode for process in pair] == [0, 0]
-    assert "devices   2, in 2 processes" in printed[0] and "data" not in printed[1]
+    assert "devices   2, processes 2" in printed[0] and "data" not in printed[1]
     assert (tmp_path / "two0").exists() and not (tmp_path / "two1").exists()
     (one, _), (two, _) = results(tmp_path / "one"), results(tmp_path / "two0")
     for a, b in zip(one, two, strict=True):
