@@ -1,34 +1,34 @@
 """Trains the classic digits CNN, through the hand-derived backward passes of jaxcnn or through autodiff.
 
     python examples/train_digits.py                          scikit-learn's digits: no download, under a minute, 99 %
-    python examples/train_digits.py --out runs/digits        ... and write metrics and figures
+    python examples/train_digits.py --out runs/digits        ... and write metrics, parameters and figures
     python examples/train_digits.py --compare                hand rules and autodiff side by side
     python examples/train_digits.py --data mnist --epochs 3  real MNIST, from IDX files or an .npz
+    python examples/train_digits.py --dtype bfloat16         compute in 16 bits
+    python examples/train_digits.py --devices all            data-parallel over all devices
+    python examples/train_digits.py --checkpoint runs/ckpt   ... --resume continues after a crash, to the same bytes
 
 The network: conv 3x3x32, relu, conv 3x3x64, relu, max-pool 2, dense 128, relu, dense 10. It is one function, `apply`,
 over a dict of parameters; the module of its layers is an argument: `ops=jaxcnn` has the hand rules,
-`ops=jaxcnn.reference` the same layers without them. The same seed gives the same final numbers.
+`ops=jaxcnn.reference` the same layers without them. The same seed gives the same final numbers. What is not about the
+network and its training stands in `training/`: data, results, devices, mixed precision, checkpoints.
 """
 
 import argparse
-import gzip
-import io
-import json
 import math
 import os
 import shutil
 import signal
 import sys
-import tempfile
 import time
-import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 if __name__ == "__main__":  # Ctrl-C must work from here on: the imports that follow take seconds
 
@@ -45,19 +45,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from jax.sharding import Mesh
 from tqdm import tqdm
+from training import InputError, by_name, devices, mixed_precision, results
+from training.digits import Data, batches, load
+from training.options import Parser, number
 
 import jaxcnn
 
 OPS = {"hand": jaxcnn, "autodiff": jaxcnn.reference}
-OUTPUTS = ("metrics.json", "learning_curves.png", "filters.png", "misclassified.png")
-SMALLEST_IMAGE = 6  # two 3x3 convolutions and the pool leave one pixel
-
-
-class InputError(Exception):
-    """What the user can mend: ends as one line on stderr and exit code 2."""
+DTYPES = ("float32", "bfloat16", "float16")
 
 
 # ---- The network
@@ -84,30 +81,39 @@ def apply(params, x, ops=jaxcnn):
     return ops.dense(x, **params["dense2"])
 
 
-def mean_loss(params, x, y, ops):
-    return ops.softmax_cross_entropy_with_integer_labels(apply(params, x, ops), y).mean()
+def compute_logits(params, x, ops, dtype):
+    """`apply` in this dtype; the logits in float32."""
+    params, x = jax.tree.map(lambda array: array.astype(dtype), (params, x))
+    return apply(params, x, ops).astype(jnp.float32)
 
 
-@partial(jax.jit, static_argnames=("ops", "optimizer"), donate_argnames="state")
-def step(state, x, y, ops, optimizer):
-    """One step of training; it takes over the buffers of its state, (params, moments)."""
-    params, moments = state
-    loss, gradients = jax.value_and_grad(mean_loss)(params, x, y, ops)
-    updates, moments = optimizer.update(gradients, moments, params)
-    return (optax.apply_updates(params, updates), moments), loss
+def mean_loss(params, x, y, ops, dtype):
+    return ops.softmax_cross_entropy_with_integer_labels(compute_logits(params, x, ops, dtype), y).mean()
 
 
-@partial(jax.jit, static_argnames="ops")
-def score(params, x, y, ops):
+@partial(jax.jit, static_argnames=("ops", "optimizer", "dtype", "mesh"), donate_argnames="state")
+def step(state, x, y, ops, optimizer, dtype, mesh):
+    """One step of training; it takes over the buffers of its state, (params, moments, loss scale)."""
+    params, moments, scale = state
+    value_and_grad = mixed_precision.scaled_value_and_grad(partial(mean_loss, ops=ops, dtype=dtype), scale)
+    loss, gradients = devices.mean_over(mesh, value_and_grad)(params, x, y)
+    updates, next_moments = optimizer.update(gradients, moments, params)
+    after = optax.apply_updates(params, updates), next_moments
+    after, scale = mixed_precision.skip_overflow(scale, loss, gradients, (params, moments), after)
+    return (*after, scale), loss
+
+
+@partial(jax.jit, static_argnames=("ops", "dtype"))
+def score(params, x, y, ops, dtype):
     """The loss of each image, and the digit predicted for it."""
-    logits = apply(params, x, ops)
+    logits = compute_logits(params, x, ops, dtype)
     return ops.softmax_cross_entropy_with_integer_labels(logits, y), jnp.argmax(logits, -1)
 
 
-@jax.jit
-def gradient_difference(params, x, y):
+@partial(jax.jit, static_argnames="dtype")
+def gradient_difference(params, x, y, dtype):
     """The largest |hand - autodiff| in any parameter's gradient, relative to the largest entry of that gradient."""
-    hand, autodiff = (jax.grad(mean_loss)(params, x, y, ops) for ops in OPS.values())
+    hand, autodiff = (jax.grad(mean_loss)(params, x, y, ops, dtype) for ops in OPS.values())
 
     def relative(hand, autodiff):
         return jnp.abs(hand - autodiff).max() / jnp.maximum(jnp.abs(autodiff).max(), jnp.finfo(hand.dtype).tiny)
@@ -115,187 +121,135 @@ def gradient_difference(params, x, y):
     return jnp.stack(jax.tree.leaves(jax.tree.map(relative, hand, autodiff))).max()
 
 
-# ---- The data
-
-
-class Data(NamedTuple):
-    """Images (n, h, w), float32 from 0 to 1, and the digits in them, int32."""
-
-    source: str
-    x_train: np.ndarray
-    y_train: np.ndarray
-    x_test: np.ndarray
-    y_test: np.ndarray
-
-
-def load(path: Path | None) -> Data:
-    """The bundled digits for None; else the .npz, or the directory of IDX files (or one of them), at the path."""
-    if path is None:
-        return load_bundled()
-    try:
-        named = read_npz(path) if path.suffix == ".npz" and path.is_file() else read_idx_files(path)
-    except OSError as error:
-        raise InputError(f"{error.filename or path}: {error.strerror or error}") from error
-    check_pair(*named[:2])
-    check_pair(*named[2:])
-    (_, x_train), (_, y_train), (test_name, x_test), (_, y_test) = named
-    if x_test.shape[1:] != x_train.shape[1:]:
-        raise InputError(f"{test_name}: images of {x_test.shape[1:]}, but the training images are {x_train.shape[1:]}")
-    x_train, x_test = (np.divide(x, 255, dtype=np.float32) for x in (x_train, x_test))
-    return Data(str(path), x_train, y_train.astype(np.int32), x_test, y_test.astype(np.int32))
-
-
-def load_bundled() -> Data:
-    """scikit-learn's 1797 real digits of 8x8, in a blank frame of 2; a fixed fifth of each class is for the test."""
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-
-    digits = load_digits()
-    x = np.pad(digits.images / 16, ((0, 0), (2, 2), (2, 2))).astype(np.float32)
-    y = digits.target.astype(np.int32)
-    x_train, x_test, y_train, y_test = train_test_split(x, y, test_size=0.2, stratify=y, random_state=0)
-    return Data("scikit-learn's digits", x_train, y_train, x_test, y_test)
-
-
-def read_npz(path: Path) -> list[tuple[str, np.ndarray]]:
-    """The four arrays, each with a name to complain under."""
-    if not zipfile.is_zipfile(path):
-        raise InputError(f"{path}: not an .npz, or cut short (no zip archive)")
-    named, name = [], "x_train"
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            for name in ("x_train", "y_train", "x_test", "y_test"):
-                named.append((f"{path}: {name}", np.asarray(archive[name])))
-    except Exception as error:  # zipfile, zlib and NumPy raise a dozen kinds over a broken archive
-        reason = str(error).strip("'\"").partition("\n")[0] or type(error).__name__
-        raise InputError(f"{path}: {name}: cannot be read ({reason})") from error
-    return named
-
-
-def read_idx_files(path: Path) -> list[tuple[str, np.ndarray]]:
-    """MNIST's four files, by their own names or with a dot for the second dash, gzipped or not."""
-    if not path.is_dir():
-        path.stat()  # raises where there is nothing
-        if "-ubyte" not in path.name:
-            raise InputError(f"{path}: expected a directory of IDX files, one of MNIST's IDX files, or an .npz")
-        path = path.parent
-    named = []
-    for part, dims in (("train-images", 3), ("train-labels", 1), ("t10k-images", 3), ("t10k-labels", 1)):
-        names = [f"{part}{dot}idx{dims}-ubyte{gz}" for dot in "-." for gz in ("", ".gz")]
-        found = next((path / name for name in names if (path / name).exists()), None)
-        if found is None:
-            raise InputError(f"{path / names[0]}: missing (and no {', '.join(names[1:])})")
-        named.append((str(found), read_idx(found, dims)))
-    return named
-
-
-def read_idx(path: Path, dims: int) -> np.ndarray:
-    """An IDX file of bytes: 0, 0, 8, the number of dimensions; each size in four bytes, big end first; the data."""
-    content, header = path.read_bytes(), 4 + 4 * dims
-    if path.suffix == ".gz":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise InputError(f"{path}: corrupt gzip ({error})") from error
-    magic = content[:4].hex()
-    if len(content) >= 4 and magic != f"0000080{dims}":
-        raise InputError(f"{path}: wrong magic number {magic}, expected 0000080{dims} (bytes in {dims} dimensions)")
-    if len(content) < header:
-        raise InputError(f"{path}: truncated, {len(content)} bytes do not hold its header")
-    shape = tuple(np.frombuffer(content, ">u4", count=dims, offset=4).tolist())
-    if len(content) - header != math.prod(shape):
-        fault = "truncated" if len(content) - header < math.prod(shape) else "too long"
-        raise InputError(f"{path}: {fault}, {len(content) - header} bytes of data for the shape {shape}")
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
-
-
-def check_pair(images: tuple[str, np.ndarray], labels: tuple[str, np.ndarray]) -> None:
-    (x_name, x), (y_name, y) = images, labels
-    if x.dtype != np.uint8 or x.ndim != 3:
-        raise InputError(f"{x_name}: expected uint8 images (n, h, w), got {x.dtype} {x.shape}")
-    if len(x) == 0 or min(x.shape[1:]) < SMALLEST_IMAGE:
-        raise InputError(f"{x_name}: expected images of {SMALLEST_IMAGE}x{SMALLEST_IMAGE} or more, got shape {x.shape}")
-    if y.dtype.kind not in "iu" or y.ndim != 1:
-        raise InputError(f"{y_name}: expected integer labels (n,), got {y.dtype} {y.shape}")
-    if len(y) != len(x):
-        raise InputError(f"{y_name}: {len(y)} labels, but {len(x)} images in {x_name}")
-    wrong = np.flatnonzero((y < 0) | (y > 9))
-    if wrong.size:
-        raise InputError(f"{y_name}: labels must be 0 to 9, label number {wrong[0]} is {y[wrong[0]]}")
-
-
-def batches(x: np.ndarray, y: np.ndarray, size: int, rng: np.random.Generator) -> Iterator[tuple[np.ndarray, ...]]:
-    """One epoch of full batches in random order, every image moved by up to a pixel each way."""
-    moved = np.lib.stride_tricks.sliding_window_view(np.pad(x, ((0, 0), (1, 1), (1, 1))), x.shape[1:], axis=(1, 2))
-    for batch in rng.permutation(len(x))[: len(x) // size * size].reshape(-1, size):
-        down, right = rng.integers(3, size=(2, size))
-        yield moved[batch, down, right][..., None], y[batch]
-
-
 # ---- Training
 
 
 @dataclass
 class Run:
-    """One network on its way: the name of its layers, (params, moments), its compiled step, and what came of it."""
+    """One network on its way: the name of its layers, its state and compiled step, and what came of it."""
 
     name: str
+    dtype: str
     state: Any
     step: jax.stages.Compiled
     epochs: list[dict[str, float]] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)  # of the steps since the last epoch
+    largest_difference: float = 0.0
     predicted: np.ndarray | None = None
 
-    def close_epoch(self, data: Data, train_loss: float) -> None:
+    @property
+    def params(self) -> dict[str, Any]:
+        return devices.local(self.state[0])
+
+    @property
+    def history(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("epochs", "losses", "largest_difference")}
+
+    def take_step(self, number: int, x: Any, y: Any) -> None:
+        self.state, loss = self.step(self.state, x, y)
+        self.losses.append(float(loss))
+        if not math.isfinite(self.losses[-1]):
+            self.stop_unless_finite(number, self.losses[-1])
+
+    def close_epoch(self, number: int, data: Data) -> None:
         """Tests, in pieces that fit into memory."""
         pieces = [slice(start, start + 1000) for start in range(0, len(data.x_test), 1000)]
-        results = [score(self.state[0], data.x_test[i, ..., None], data.y_test[i], ops=OPS[self.name]) for i in pieces]
-        losses, self.predicted = (np.concatenate(result) for result in zip(*results))
+        ops, params = OPS[self.name], self.params
+        scores = [score(params, data.x_test[i, ..., None], data.y_test[i], ops, self.dtype) for i in pieces]
+        losses, self.predicted = (np.concatenate(part) for part in zip(*scores))
         test_loss, wrong = float(losses.mean(dtype=np.float64)), int((self.predicted != data.y_test).sum())
-        if not math.isfinite(train_loss + test_loss):
-            raise InputError(f"training diverged, the loss is {train_loss}: a smaller --learning-rate may help")
-        epoch = {"epoch": len(self.epochs) + 1, "train_loss": train_loss, "test_loss": test_loss}
+        self.stop_unless_finite(number, test_loss)
+        epoch = {"epoch": len(self.epochs) + 1, "train_loss": float(np.mean(self.losses)), "test_loss": test_loss}
         self.epochs.append({**epoch, "test_accuracy": 1 - wrong / len(losses), "test_errors": wrong})
+        self.losses = []
+
+    def stop_unless_finite(self, number: int, loss: float) -> None:
+        """Names the step, and the first parameter that is not finite after it."""
+        broken = [name for name, values in by_name(self.params).items() if not np.isfinite(values).all()]
+        if broken or not math.isfinite(loss):
+            fault = f"the loss is {loss}, and {broken[0] if broken else 'no parameter'} is not finite"
+            raise InputError(f"training diverged at step {number}: {fault}: a smaller --learning-rate may help")
 
 
-def start_runs(names: Sequence[str], data: Data, args: argparse.Namespace) -> list[Run]:
+def start_runs(names: Sequence[str], data: Data, args: argparse.Namespace, mesh: Mesh | None) -> list[Run]:
     """Runs from the same parameters, with their steps compiled."""
-    steps = args.epochs * (len(data.x_train) // args.batch_size)
-    optimizer = optax.adam(optax.cosine_decay_schedule(args.learning_rate, steps))
+    optimizer = optax.adam(optax.cosine_decay_schedule(args.learning_rate, count_steps(data, args)))
     x, y = next(batches(data.x_train, data.y_train, args.batch_size, np.random.default_rng(0)))
     runs = []
     for name in names:
         params = init(jax.random.key(args.seed), *x.shape[1:3])
-        state = (params, optimizer.init(params))
-        runs.append(Run(name, state, step.lower(state, x, y, ops=OPS[name], optimizer=optimizer).compile()))
+        state = devices.replicate(mesh, (params, optimizer.init(params), mixed_precision.first_scale(args.dtype)))
+        options = {"ops": OPS[name], "optimizer": optimizer, "dtype": args.dtype, "mesh": mesh}
+        compiled = step.lower(state, *devices.share(mesh, x, y), **options).compile()
+        runs.append(Run(name, args.dtype, state, compiled))
     return runs
 
 
-def train(runs: list[Run], data: Data, args: argparse.Namespace) -> float:
-    """Trains the runs on the same batches; returns the largest `gradient_difference` of all steps if there are two."""
-    rng, largest, accuracy = np.random.default_rng(args.seed), 0.0, "?"
-    steps = args.epochs * (len(data.x_train) // args.batch_size)
+def count_steps(data: Data, args: argparse.Namespace) -> int:
+    return args.epochs * (len(data.x_train) // args.batch_size)
+
+
+def train(
+    runs: list[Run], data: Data, args: argparse.Namespace, mesh: Mesh | None, checkpoints: Any, done: int
+) -> None:
+    """Trains the runs on the same batches, the first `done` of which are behind them."""
+    rng, steps, accuracy = np.random.default_rng(args.seed), count_steps(data, args), "?"
+    epochs = (batches(data.x_train, data.y_train, args.batch_size, rng) for _ in range(args.epochs))
     columns, lines = shutil.get_terminal_size()  # unlike tqdm, with a guess where the terminal does not know
-    with tqdm(total=steps, unit="step", ncols=columns, nrows=lines, disable=None) as progress:
-        for _ in range(args.epochs):
-            losses: list[list[float]] = [[] for _ in runs]
-            for x, y in batches(data.x_train, data.y_train, args.batch_size, rng):
-                if len(runs) > 1:
-                    largest = float(np.maximum(largest, gradient_difference(runs[0].state[0], x, y)))  # keeps NaN
-                for run, history in zip(runs, losses):
-                    run.state, loss = run.step(run.state, x, y)
-                    history.append(float(loss))
-                progress.set_postfix(loss=f"{losses[0][-1]:.4f}", accuracy=accuracy, refresh=False)
+    hidden = True if jax.process_index() else None
+    with tqdm(total=steps, initial=done, unit="step", ncols=columns, nrows=lines, disable=hidden) as progress:
+        for number, (x, y) in enumerate(chain.from_iterable(epochs), 1):
+            if number > done:
+                take_steps(runs, number, x, y, mesh)
+                progress.set_postfix(loss=f"{runs[0].losses[-1]:.4f}", accuracy=accuracy, refresh=False)
                 progress.update()
-            for run, history in zip(runs, losses):
-                run.close_epoch(data, float(np.mean(history)))
-            accuracy = f"{runs[0].epochs[-1]['test_accuracy']:.2%}"
-            progress.set_postfix(loss=f"{losses[0][-1]:.4f}", accuracy=accuracy)
-    return largest
+                if args.checkpoint and (number % args.checkpoint_every == 0 or number == steps):
+                    save(runs, number, checkpoints)
+            if number >= done and number % (steps // args.epochs) == 0:  # after the checkpoint: --resume tests again
+                loss = runs[0].losses[-1]
+                for run in runs:
+                    run.close_epoch(number, data)
+                accuracy = f"{runs[0].epochs[-1]['test_accuracy']:.2%}"
+                progress.set_postfix(loss=f"{loss:.4f}", accuracy=accuracy)
 
 
-def time_steps(runs: list[Run], x: np.ndarray, y: np.ndarray, rounds: int = 20, length: int = 5) -> list[float]:
+def take_steps(runs: list[Run], number: int, x: np.ndarray, y: np.ndarray, mesh: Mesh | None) -> None:
+    """One step of each run; of two, also the difference of their gradients at the first one's parameters."""
+    if len(runs) > 1:
+        difference = gradient_difference(runs[0].params, x, y, runs[0].dtype)
+        runs[0].largest_difference = float(np.maximum(runs[0].largest_difference, difference))  # keeps NaN
+    shared = devices.share(mesh, x, y)
+    for run in runs:
+        run.take_step(number, *shared)
+
+
+def save(runs: list[Run], number: int, checkpoints: Any) -> None:
+    """Writes what is finite; only process 0 has `checkpoints`."""
+    for run in runs:
+        run.stop_unless_finite(number, run.losses[-1])
+    if checkpoints is not None:
+        states, histories = ({run.name: getattr(run, part) for run in runs} for part in ("state", "history"))
+        checkpoints.save(number, devices.local(states), histories)
+
+
+def resume(runs: list[Run], mesh: Mesh | None, checkpoints: Any) -> int:
+    """Takes the runs to their newest checkpoint; the number of steps that are behind them."""
+    states = {run.name: devices.local(run.state) for run in runs}
+    found = devices.broadcast(checkpoints and checkpoints.restore(states))
+    if found is None:
+        return 0
+    number, states, histories = found
+    for run in runs:
+        run.state = devices.replicate(mesh, jax.tree.map(jnp.array, states[run.name]))
+        for name, value in histories[run.name].items():
+            setattr(run, name, value)
+    print(f"resumed   after step {number}")
+    return number
+
+
+def time_steps(runs: list[Run], x: jax.Array, y: jax.Array, rounds: int = 20, length: int = 5) -> list[float]:
     """Median seconds of a step for each run, in blocks that alternate; the first round warms up and does not count."""
-    x, y, states = jnp.asarray(x), jnp.asarray(y), [jax.tree.map(jnp.copy, run.state) for run in runs]
+    states = [jax.tree.map(jnp.copy, run.state) for run in runs]
     began, seconds = time.perf_counter(), []
     while len(seconds) <= rounds and (len(seconds) < 6 or time.perf_counter() - began < 20):
         seconds.append([])
@@ -308,10 +262,10 @@ def time_steps(runs: list[Run], x: np.ndarray, y: np.ndarray, rounds: int = 20, 
     return np.median(seconds[1:], 0).tolist()
 
 
-def compare(runs: list[Run], largest: float, data: Data, batch_size: int) -> dict[str, Any]:
+def compare(runs: list[Run], data: Data, batch_size: int, mesh: Mesh | None) -> dict[str, Any]:
     """What --compare prints, and adds to the metrics; a ratio is hand / autodiff."""
-    x, y = next(batches(data.x_train, data.y_train, batch_size, np.random.default_rng(0)))
-    seconds = time_steps(runs, x, y)
+    batch = next(batches(data.x_train, data.y_train, batch_size, np.random.default_rng(0)))
+    seconds, largest = time_steps(runs, *map(jnp.asarray, devices.share(mesh, *batch))), runs[0].largest_difference
     memory = [run.step.memory_analysis().temp_size_in_bytes for run in runs]
     time_ratio, memory_ratio = seconds[0] / seconds[1], memory[0] / memory[1]
     accuracy = [run.epochs[-1]["test_accuracy"] for run in runs]
@@ -331,104 +285,7 @@ def compare(runs: list[Run], largest: float, data: Data, batch_size: int) -> dic
     }
 
 
-# ---- What is written to --out
-
-
-def draw_curves(runs: list[Run]) -> Figure:
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    loss, accuracy = figure.subplots(1, 2)
-    for run, line in zip(runs, (".-", "x:")):
-        for axes, part, kind in ((loss, "train", "loss"), (loss, "test", "loss"), (accuracy, "test", "accuracy")):
-            points = [(epoch["epoch"], epoch[f"{part}_{kind}"]) for epoch in run.epochs]
-            colour = {"train": "tab:blue", "test": "tab:orange"}[part]
-            axes.plot(*zip(*points), line, color=colour, label=f"{part}, {run.name}")
-    loss.set(title="Loss", ylabel="mean cross-entropy", yscale="log")
-    accuracy.set(title="Test accuracy", ylabel="share of the test images")
-    for axes in (loss, accuracy):
-        axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
-        axes.legend()
-    return figure
-
-
-def draw_tiles(images: Sequence[np.ndarray], titles: Sequence[Any], title: str, scale: str, **look: Any) -> Figure:
-    """Small images in rows, each under a title of its own."""
-    columns = min(8, max(3, len(images)))
-    rows = max(1, -(-len(images) // columns))
-    figure = Figure(figsize=(1.2 * columns + 1, 1.5 * rows + 1), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat[len(images) :]:
-        axes.set_axis_off()
-    for axes, image, name in zip(grid.flat, images, titles):
-        tile = axes.imshow(image, **look)
-        axes.set(xticks=[], yticks=[])
-        axes.set_title(name, fontsize=9)
-    if len(images):
-        figure.colorbar(tile, ax=grid, label=scale)
-    figure.suptitle(title)
-    figure.supxlabel("column of pixels", fontsize="medium")
-    figure.supylabel("row of pixels", fontsize="medium")
-    return figure
-
-
-def prepare(out: Path) -> None:
-    """Makes the directory, and finds out before the training whether it will take the results."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-        for name in OUTPUTS:
-            if (out / name).is_dir():
-                raise OSError(f"{name} there is a directory")
-    except OSError as error:
-        raise InputError(f"{out}: cannot write there ({error.strerror or error})") from error
-
-
-def write(out: Path, metrics: dict[str, Any], runs: list[Run], data: Data) -> None:
-    """The metrics and three figures; each file takes its name when it is complete."""
-    filters = np.moveaxis(np.asarray(runs[0].state[0]["conv1"]["w"])[:, :, 0], -1, 0)
-    limit, truth, predicted = np.abs(filters).max(), data.y_test, runs[0].predicted
-    wrong = np.flatnonzero(predicted != truth)
-    pairs = [f"true {truth[i]}\npredicted {predicted[i]}" for i in wrong]
-    title = f"Misclassified: {len(wrong)} of {len(truth)} test images" + ", the first 40" * (len(wrong) > 40)
-    figures = (
-        draw_curves(runs),
-        draw_tiles(filters, range(32), "Filters of the first layer", "weight", cmap="RdBu_r", vmin=-limit, vmax=limit),
-        draw_tiles(data.x_test[wrong[:40]], pairs, title, "ink", cmap="gray_r", vmin=0, vmax=1),
-    )
-    contents = [json.dumps(metrics, indent=2, allow_nan=False).encode() + b"\n"]
-    for figure in figures:
-        figure.savefig(png := io.BytesIO(), format="png", dpi=150)
-        contents.append(png.getvalue())
-    for path, content in zip([out / name for name in OUTPUTS], contents):
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            temporary.write_bytes(content)
-            temporary.replace(path)
-        except OSError as error:
-            raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
-        finally:
-            temporary.unlink(missing_ok=True)
-    print(f"written   {', '.join(str(out / name) for name in OUTPUTS)}")
-
-
 # ---- The command line
-
-
-def number(kind: Callable[[str], Any], low: float, high: float, expected: str) -> Callable[[str], Any]:
-    def parse(text: str) -> Any:
-        with suppress(ValueError):
-            if low <= kind(text) <= high:
-                return kind(text)
-        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
-
-    return parse
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        self.exit(2, f"{self.prog}: error: {message}\n")
 
 
 def make_parser() -> Parser:
@@ -452,7 +309,22 @@ def make_parser() -> Parser:
     either = parser.add_mutually_exclusive_group()
     option("--ops", f"the layers to train with {default}", either, choices=OPS, default="hand")
     option("--compare", both, either, action="store_true")
-    option("--out", f"write {', '.join(OUTPUTS)} there", type=Path, metavar="DIR")
+    option("--out", f"write {', '.join(results.OUTPUTS)} there", type=Path, metavar="DIR")
+    low = "parameters, moments, sums and statistics stay in float32"
+    option("--dtype", f"compute in it; {low} {default}", choices=DTYPES, default="float32")
+
+    group = parser.add_argument_group("many devices and processes")
+    spread = "train on one device, or split each batch over all of them, in all processes"
+    address = "process 0's address; or auto, where Slurm, Open MPI or a TPU pod tells all three"
+    option("--devices", f"{spread} {default}", group, choices=("one", "all"), default="one")
+    option("--coordinator", address, group, metavar="HOST:PORT")
+    option("--processes", "how many there are", group, type=count, metavar="N")
+    option("--process-id", "which of them this is, from 0", group, type=number(int, 0, 10**6, "0 or more"), metavar="I")
+
+    group = parser.add_argument_group("checkpoints")
+    option("--checkpoint", "keep the last two checkpoints there", group, type=Path, metavar="DIR")
+    option("--checkpoint-every", f"steps from one to the next {default}", group, type=count, default=100, metavar="N")
+    option("--resume", "continue from the newest checkpoint, if there is one", group, action="store_true")
     return parser
 
 
@@ -461,18 +333,27 @@ def run(args: argparse.Namespace) -> None:
     count, *shape = data.x_train.shape
     if args.batch_size > count:
         raise InputError(f"argument --batch-size: expected at most the {count} training images, got {args.batch_size}")
-    if args.out is not None:
-        prepare(args.out)
+    mesh = devices.make_mesh(args.devices, args.batch_size)
+    if args.out is not None and jax.process_index() == 0:
+        results.prepare(args.out)
+    if args.compare and jax.process_count() > 1:
+        raise InputError("argument --compare: expected one process")
     names = tuple(OPS) if args.compare else (args.ops,)
+    checkpoints = open_checkpoints(args, data, names)
     images = "{} images of {}x{} to train on, {} to test".format(count, *shape, len(data.x_test))
     steps = f"{args.epochs} epochs of {count // args.batch_size} steps, {args.batch_size} images each"
     print(f"data      {data.source}: {images}")
     print(f"training  {steps}, {' and '.join(names)} gradients, seed {args.seed}", flush=True)
+    if mesh is not None:
+        print(f"devices   {mesh.size}, processes {jax.process_count()}", flush=True)
 
     clock = [time.perf_counter()]
-    runs = start_runs(names, data, args)
+    runs = start_runs(names, data, args, mesh)
+    done = resume(runs, mesh, checkpoints) if args.resume else 0
     clock.append(time.perf_counter())
-    largest = train(runs, data, args)
+    train(runs, data, args, mesh, checkpoints, done)
+    if checkpoints is not None:
+        checkpoints.finish()
     clock.append(time.perf_counter())
     compile_seconds, train_seconds = np.diff(clock).tolist()
 
@@ -489,18 +370,39 @@ def run(args: argparse.Namespace) -> None:
         "epochs": runs[0].epochs,
     }
     if args.compare:
-        metrics["comparison"] = compare(runs, largest, data, args.batch_size)
-    if args.out is not None:
-        write(args.out, metrics, runs, data)
+        metrics["comparison"] = compare(runs, data, args.batch_size, mesh)
+    if args.out is not None and jax.process_index() == 0:
+        results.write(args.out, metrics, runs, data)
+
+
+def open_checkpoints(args: argparse.Namespace, data: Data, names: Sequence[str]) -> Any:
+    """Those of process 0, with all that decides what comes out of the run."""
+    if args.resume and args.checkpoint is None:
+        raise InputError("argument --resume: expected --checkpoint DIR with it")
+    if args.checkpoint is None or jax.process_index():
+        return None
+    from training.checkpoints import Checkpoints
+
+    options = ("epochs", "batch_size", "learning_rate", "seed", "dtype")
+    images = f"{zlib.crc32(data.x_train):08x}"
+    identity = {"layers": list(names), "images": images, **{name: getattr(args, name) for name in options}}
+    return Checkpoints(args.checkpoint, identity, args.resume)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = make_parser()
     args = parser.parse_args(argv)
     try:
-        run(args)
-    except InputError as error:
-        parser.error(str(error))
+        devices.join(args.coordinator, args.processes, args.process_id)
+        with redirect_stdout(None) if args.coordinator and jax.process_index() else nullcontext():
+            run(args)
+    except (InputError, jax.errors.JaxRuntimeError) as error:
+        if args.coordinator is None:
+            if isinstance(error, InputError):
+                parser.error(str(error))
+            raise
+        os.write(2, f"{parser.prog}: error: {str(error).partition(chr(10))[0]}\n".encode())
+        os._exit(2)  # Python's own way out waits for the other processes, which may wait for this one
 
 
 if __name__ == "__main__":

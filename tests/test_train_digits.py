@@ -1,7 +1,6 @@
 """The training script, called as a function: what it learns, writes and prints, and how it turns down what is wrong."""
 
 import gzip
-import importlib.util
 import io
 import json
 import signal
@@ -15,13 +14,12 @@ import jax
 import matplotlib.image
 import numpy as np
 import pytest
+import train_digits
+from training import results
 
 import jaxcnn
 
-SCRIPT = Path(__file__).parents[1] / "examples" / "train_digits.py"
-SPEC = importlib.util.spec_from_file_location("train_digits", SCRIPT)
-train_digits = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(train_digits)
+SCRIPT = train_digits.__file__
 
 FILES = {
     "x_train": "train-images-idx3-ubyte",
@@ -88,7 +86,7 @@ def bundled_run(tmp_path_factory):
 
 
 def test_one_epoch_learns_and_writes(bundled_run):
-    assert sorted(path.name for path in bundled_run.iterdir()) == sorted(train_digits.OUTPUTS)
+    assert sorted(path.name for path in bundled_run.iterdir()) == sorted(results.OUTPUTS)
     metrics = json.loads((bundled_run / "metrics.json").read_text())
     assert metrics["config"]["seed"] == 3 and metrics["config"]["ops"] == "hand"
     assert metrics["data"]["train_images"] == 1437 and metrics["data"]["test_images"] == 360
@@ -96,7 +94,9 @@ def test_one_epoch_learns_and_writes(bundled_run):
     assert metrics["final"]["test_accuracy"] == 1 - metrics["final"]["test_errors"] / 360 > 0.3
     assert 0 < metrics["final"]["test_loss"] < metrics["final"]["train_loss"] < 4
     assert all(seconds > 0 for seconds in metrics["timings"].values())
-    for name in train_digits.OUTPUTS[1:]:
+    with np.load(bundled_run / "parameters.npz") as archive:
+        assert archive["conv1/w"].shape == (3, 3, 1, 32) and len(archive) == 8
+    for name in results.OUTPUTS[2:]:
         picture = matplotlib.image.imread(bundled_run / name)
         assert picture.ndim == 3 and picture.std() > 0
 
@@ -143,13 +143,13 @@ def test_gradients_agree():
     with jax.numpy_dtype_promotion("strict"):
         params, x, y = small_batch()
         assert train_digits.apply(params, x).shape == (8, 10)
-        assert 0 <= train_digits.gradient_difference(params, x, y) < 1e-5
+        assert 0 <= train_digits.gradient_difference(params, x, y, "float32") < 1e-5
 
 
 def test_a_wrong_rule_shows(monkeypatch):
     wrong = SimpleNamespace(**{**vars(jaxcnn.reference), "relu": lambda x: 1.1 * jax.nn.relu(x)})
     monkeypatch.setitem(train_digits.OPS, "hand", wrong)
-    assert jax.jit(train_digits.gradient_difference.__wrapped__)(*small_batch()) > 1e-2
+    assert jax.jit(train_digits.gradient_difference.__wrapped__, static_argnums=3)(*small_batch(), "float32") > 1e-2
 
 
 # The data.
@@ -381,10 +381,10 @@ def test_failed_write_leaves_what_was_there(tmp_path, capsys, monkeypatch):
     old.write_text("old")
     monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("the disk is gone")))
     data = train_digits.Data("", *(np.zeros((2, 8, 8)), np.zeros(2, int)) * 2)
-    run = train_digits.Run("hand", ({"conv1": {"w": np.ones((3, 3, 1, 32))}}, None), None)
+    run = SimpleNamespace(name="hand", params={"conv1": {"w": np.ones((3, 3, 1, 32))}})
     run.epochs, run.predicted = [{"epoch": 1, "train_loss": 1, "test_loss": 1, "test_accuracy": 1}], data.y_test
     with pytest.raises(train_digits.InputError, match="the disk is gone"):
-        train_digits.write(tmp_path, {}, [run], data)
+        results.write(tmp_path, {}, [run], data)
     assert old.read_text() == "old" and list(tmp_path.iterdir()) == [old]
 
 
@@ -415,6 +415,19 @@ def test_help_explains_itself(capsys):
         train_digits.main(["--help"])
     printed = capsys.readouterr().out
     assert stopped.value.code == 0
-    for option in ["data", "epochs", "batch-size", "learning-rate", "seed", "ops", "compare", "out"]:
+    for option in [
+        "data",
+        "epochs",
+        "batch-size",
+        "learning-rate",
+        "seed",
+        "ops",
+        "compare",
+        "out",
+        "dtype",
+        "devices",
+        "checkpoint",
+        "resume",
+    ]:
         assert f"--{option}" in printed
-    assert printed.count("default:") == 6 and "python examples/train_digits.py" in printed
+    assert printed.count("default:") == 9 and "python examples/train_digits.py" in printed
