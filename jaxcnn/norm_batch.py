@@ -51,7 +51,7 @@ def batch_norm(
 
     With `where`, only its True cells count in N, mean and var, and only they get the terms in 1/N; all are normalised.
     A channel in which no cell counts has mean and variance 0. With `axis_name`, N, mean, var, Dmean and Dvar are sums
-    over all devices; dscale and dbias are the device's own share.
+    over all devices; dscale and dbias are the device's own share, and `jax.shard_map` sums those of what all share.
 
     Args:
       x: (n, *spatial, c), or (n, c, *spatial) with `channel_axis=1`; also (n, c).
