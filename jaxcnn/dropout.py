@@ -27,8 +27,8 @@ def dropout(
     Args:
       x: any shape, floats. A dropped NaN or inf is 0.
       rate: a number from 0 (x itself) to 1 (zeros).
-      key: of `jax.random`, of either kind. None will do where nothing is drawn. Inside `jax.shard_map` each device draws
-        for its own shard, all the same unless `jax.random.fold_in` tells their keys apart.
+      key: of `jax.random`, of either kind. None will do where nothing is drawn. Inside `jax.shard_map` every device
+        draws for its own shard, all the same unless `jax.random.fold_in` tells their keys apart.
       deterministic: return x itself, as at inference.
       broadcast_dims: dimensions along which all entries share their fate, such as (1, 2) to drop whole channels of
         images.
