@@ -10,7 +10,7 @@ jaxtyping.install_import_hook("jaxcnn", "beartype.beartype")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 8)
-# Nearly all of the time is XLA's, and this takes a third off; with 0 in the environment programs are as users have them.
+# Nearly all of the time is XLA's; this takes a third off. With 0 in the environment programs are as users have them.
 jax.config.update("jax_disable_most_optimizations", os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1")
 
 
