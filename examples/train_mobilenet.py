@@ -118,7 +118,16 @@ def load():
     """1797 real digits of 8x8; a fixed fifth of each class is for the test."""
     digits = load_digits()
     images = (digits.images / 16).astype(np.float32)[..., None]
-    return train_test_split(images, digits.target, test_size=0.2, stratify=digits.target, random_state=0)
+    x, x_test, y, y_test = train_test_split(
+        images, digits.target, test_size=0.2, stratify=digits.target, random_state=0
+    )
+    return x, y, x_test, y_test
+
+
+def baseline(x, y, x_test, y_test):
+    """Accuracy of a logistic regression on the pixels."""
+    flat, flat_test = (images.reshape(len(images), -1) for images in (x, x_test))
+    return LogisticRegression(max_iter=1000).fit(flat, y).score(flat_test, y_test)
 
 
 def batches(x, y, size, rng):
@@ -129,9 +138,9 @@ def batches(x, y, size, rng):
         yield np.moveaxis(moved[batch, down, right], 1, -1), y[batch]
 
 
-def train(ops, epochs, batch_size, learning_rate, seed):
+def train(ops, digits, epochs, batch_size, learning_rate, seed):
     """A dict for each epoch."""
-    x_train, x_test, y_train, y_test = load()
+    x_train, y_train, x_test, y_test = digits
     steps = epochs * (len(x_train) // batch_size)
     optimizer = optax.adamw(optax.cosine_onecycle_schedule(steps, learning_rate), weight_decay=1e-3)
     rng, history = np.random.default_rng(seed), []
@@ -174,10 +183,12 @@ def main(argv=None):
     parser.add_argument("--seed", type=int, default=0, help="of all that is random (default: %(default)s)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write learning_curve.png there")
     args = parser.parse_args(argv)
-    if args.epochs < 1 or not 1 <= args.batch_size <= 1437 or not args.learning_rate > 0:
+    if args.epochs < 1 or not 1 <= args.batch_size <= 1437 or not 0 < args.learning_rate < math.inf:
         parser.error("--epochs and --batch-size expect 1 or more (at most 1437 images), --learning-rate more than 0")
-    history = train(OPS[args.ops], args.epochs, args.batch_size, args.learning_rate, args.seed)
+    digits = load()
+    history = train(OPS[args.ops], digits, args.epochs, args.batch_size, args.learning_rate, args.seed)
     print(f"accuracy  {history[-1]['accuracy']:.2%} of the 360 test images, {args.ops} gradients, seed {args.seed}")
+    print(f"baseline  {baseline(*digits):.2%}: logistic regression")
     if args.out is not None:
         draw(history, args.out)
 
