@@ -1,6 +1,6 @@
 """Trains a U-Net to find handwritten digits on photographs, pixel by pixel, by hand rules or autodiff.
 
-    python examples/segment_unet.py                    under a minute on two cores, IoU 0.8
+    python examples/segment_unet.py                    some 90 seconds of CPU time, an IoU of 0.8
     python examples/segment_unet.py --ops autodiff     the same network through autodiff
     python examples/segment_unet.py --out runs/unet    ... and draw images, masks and predictions
 

@@ -1,6 +1,6 @@
 """Trains an autoencoder that takes the noise off scikit-learn's digits, by hand rules or autodiff.
 
-    python examples/train_autoencoder.py                         under a minute on two cores, an error of 0.025
+    python examples/train_autoencoder.py                         some 90 seconds of CPU time, an error of 0.025
     python examples/train_autoencoder.py --ops autodiff          the same network through autodiff
     python examples/train_autoencoder.py --out runs/autoencoder  ... and draw digits, noise and reconstructions
 

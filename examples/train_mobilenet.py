@@ -1,6 +1,6 @@
 """Trains a small MobileNet on scikit-learn's digits, by hand rules or autodiff.
 
-    python examples/train_mobilenet.py                       half a minute on two cores, 99 %
+    python examples/train_mobilenet.py                       some 60 seconds of CPU time, 98 %
     python examples/train_mobilenet.py --ops autodiff        the same network through autodiff
     python examples/train_mobilenet.py --out runs/mobilenet  ... and draw the learning curve
 
