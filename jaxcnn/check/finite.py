@@ -1,0 +1,93 @@
+"""Finite differences in float64: the oracle that knows no rules."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn.check import tolerance
+from jaxcnn.check.error import Error, not_applicable
+from jaxcnn.check.point import Draw, Point, dot, widen
+from jaxcnn.check.primal import equations
+
+
+class Slopes(NamedTuple):
+    """Of ⟨dy, fn⟩ in single cells of an argument, to either side."""
+
+    behind: np.ndarray
+    ahead: np.ndarray
+
+    @property
+    def middle(self) -> np.ndarray:
+        return (self.behind + self.ahead) / 2
+
+
+def narrowest(fn: Callable, floats: list[jax.Array]) -> str:
+    """The coarsest dtype that fn rounds its float64 floats to on the way."""
+    program = jax.make_jaxpr(fn)(*floats)
+    kinds = {var.aval.dtype.name for var in program.jaxpr.outvars}
+    for equation in equations(program):
+        incoming, outgoing = (_float_types(variables) for variables in (equation.invars, equation.outvars))
+        if incoming & {"float64", "complex128"} and not any(
+            map(any, map(equations, equation.params.values()))  # what holds programs is told by these
+        ):
+            kinds |= outgoing
+    return max(kinds & set(tolerance.FIRST), key=tolerance.FIRST.__getitem__, default="float64").replace(
+        "complex128", "float64"
+    )
+
+
+def directional(point: Point, draw: Draw) -> tuple[list[Error], Error]:
+    """Central differences along a random direction against ⟨gradient, direction⟩: each argument alone, then all."""
+    floats, dy = widen(point.floats), widen(point.dy)
+    step = _step(point)
+    if isinstance(step, Error):
+        return [step] * len(floats), step
+    value = jax.jit(lambda *floats: dot(dy, point.hand(*floats)))
+    gradients, _ = point.pull_hand(dy, *floats)
+    directions = draw.like(floats)
+
+    def error(moved):
+        ahead, here, behind = (
+            float(value(*(x + length * v if i in moved else x for i, (x, v) in enumerate(zip(floats, directions)))))
+            for length in (step.size, 0.0, -step.size)
+        )
+        if math.isfinite(here) and not math.isfinite(ahead + behind):
+            return not_applicable("at the edge of the domain")
+        along = [(gradients[i], directions[i]) for i in moved]
+        exact = float(dot(*map(list, zip(*along))))
+        scale = max(abs(exact), math.sqrt(sum(float(jnp.sum(jnp.abs(g) ** 2)) for g, _ in along))) or 1.0
+        if abs(ahead - 2 * here + behind) > tolerance.KINK * step.size * scale:
+            return not_applicable("at a kink")
+        return Error(abs((ahead - behind) / (2 * step.size) - exact) / scale, step.bound)
+
+    return [error([i]) for i in range(len(floats))], error(range(len(floats)))
+
+
+def slopes(point: Point, argument: int, cells: Sequence[int]) -> Slopes:
+    """In the given cells (of the flat argument), one at a time; needs x64 enabled."""
+    floats, dy = widen(point.floats), widen(point.dy)
+    step = _step(point)
+    if isinstance(step, Error):
+        raise ValueError(step.note)
+
+    def moved(cell: Any, length: float) -> jax.Array:
+        flat = floats[argument].reshape(-1).at[cell].add(length).reshape(floats[argument].shape)
+        return dot(dy, point.hand(*floats[:argument], flat, *floats[argument + 1 :]))
+
+    run = jax.jit(lambda cells: jax.lax.map(lambda cell: [moved(cell, k * step.size) for k in (-1, 0, 1)], cells))
+    behind, here, ahead = map(np.asarray, run(jnp.asarray(cells)))
+    return Slopes((here - behind) / step.size, (ahead - here) / step.size)
+
+
+def _step(point: Point) -> tolerance.Step | Error:
+    kind = narrowest(point.hand, widen(point.floats))
+    return tolerance.STEPS.get(kind) or not_applicable(f"computed in {kind}")
+
+
+def _float_types(variables: Any) -> set[str]:
+    types = (getattr(var.aval, "dtype", None) for var in variables)
+    return {kind.name for kind in types if kind is not None and jnp.issubdtype(kind, jnp.inexact)}
