@@ -13,7 +13,7 @@ from jaxcnn.check.report import Report
 
 
 def find(wanted: str, names: list[str]) -> list[str]:
-    """Rows whose name or op matches a pattern; without one, those of the op of this name, else of those that begin so."""
+    """Rows whose name or op fits a pattern; else those of the op of this name, else those that begin so."""
     if set(wanted) & set("*?["):
         return [name for name in names if any(fnmatch.fnmatchcase(part, wanted) for part in (name, name.split(",")[0]))]
     of_op = [name for name in names if wanted in (name, name.split(",")[0])]
@@ -74,7 +74,8 @@ def _write(report: Report, folder: Path) -> None:
     unfinished = folder / f".{stem}.json.part"
     unfinished.write_text(report.to_json() + "\n")
     unfinished.replace(folder / f"{stem}.json")
-    report.draw(folder / f"{stem}.png")
+    if report.fault is None:
+        report.draw(folder / f"{stem}.png")
 
 
 @contextlib.contextmanager

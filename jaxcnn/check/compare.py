@@ -68,9 +68,9 @@ def check_vjp(
     alone, jointly = _differences(point, found, draw)
     arguments = tuple(examine(point, found, i, finite) for i, finite in enumerate(alone))
     properties = {"value": of_value(point, found), "all arguments jointly": jointly}
-    if not found.fault:
-        properties |= _transformations(point, found, draw)
-        properties |= _second_order(point, found, draw) if order == 2 else {}
+    if found.hand is not None:
+        properties |= _transformations(point, found.hand, draw)
+        properties |= _second_order(point, draw) if order == 2 else {}
     smallest = None if all(a.ok for a in arguments) else _smallest(fn, reference, args, point, seed)
     fault = explain_fault(found.fault, list(inspect.signature(fn).parameters)) if found.fault else None
     return Report(title(fn), fault, arguments, properties, smallest, *_costs(point, found, devices or {}))
@@ -87,10 +87,10 @@ def _differences(point: Point, found: Gradients, draw: Draw) -> tuple[list[Error
     return [none] * len(point.floats), none
 
 
-def _transformations(point: Point, found: Gradients, draw: Draw) -> dict[str, Error]:
+def _transformations(point: Point, hand: list[jax.Array], draw: Draw) -> dict[str, Error]:
     bound = max(bound_of(point, i) for i in range(len(point.floats)))
     return {
-        "without jit": attempt(lambda: compare(pull(point.hand)(point.dy, *point.floats)[0], found.hand, bound)),
+        "without jit": attempt(lambda: compare(pull(point.hand)(point.dy, *point.floats)[0], hand, bound)),
         "under vmap": attempt(lambda: _vmap_error(point, draw.like(point.dy), bound)),
     }
 
@@ -103,7 +103,7 @@ def _vmap_error(point: Point, other_dy: list[jax.Array], bound: float) -> Error:
     return compare(together, apart, bound)
 
 
-def _second_order(point: Point, found: Gradients, draw: Draw) -> dict[str, Error]:
+def _second_order(point: Point, draw: Draw) -> dict[str, Error]:
     """The derivative of the gradients with respect to cotangents and arguments, by reverse and by forward mode."""
     with jax.enable_x64(True):
         dy, floats = widen(point.dy), widen(point.floats)
@@ -137,12 +137,12 @@ def _smallest(fn: Callable, reference: Callable | None, args: Any, point: Point,
         except Exception:  # fn does not take these shapes
             return None
         found = gradients_of(point)
-        if found.fault:
+        if found.hand is None:
             return {"fails"}
         if found.expected is None:
             return None
-        is_wrong = lambda i: not against_autodiff(point, found, i).ok or found.hand[i].dtype != point.floats[i].dtype
-        return {name for i, name in enumerate(point.names) if is_wrong(i)}
+        kept = [gradient.dtype == leaf.dtype for gradient, leaf in zip(found.hand, point.floats)]
+        return {name for i, name in enumerate(point.names) if not (kept[i] and against_autodiff(point, found, i).ok)}
 
     wrong = wrong_at(args)
     if not wrong:

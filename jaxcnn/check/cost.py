@@ -42,7 +42,7 @@ def residuals_of(point: Point, fn: Callable) -> tuple[Residual, ...]:
     program, shapes = jax.make_jaxpr(forward, return_shape=True)(*point.floats)
     values = len(jax.tree.leaves(shapes[0]))
     sources = {var: equation.primitive.name for equation in program.jaxpr.eqns for var in equation.outvars}
-    sources |= {var: "constant" for var in program.jaxpr.constvars}
+    sources |= dict.fromkeys(program.jaxpr.constvars, "constant")
     sources |= {var: "value" for var in program.jaxpr.outvars[:values] if not isinstance(var, Literal)}
     sources |= dict(zip(program.jaxpr.invars, point.names))
     kept = dict.fromkeys(var for var in program.jaxpr.outvars[values:] if not isinstance(var, Literal))

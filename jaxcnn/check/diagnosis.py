@@ -1,7 +1,7 @@
 """Which kind of wrong a gradient is.
 
-Each kind is one function from the evidence to a sentence, or to None where it does not fit; the first that fits is told.
-Below, g is the gradient by the rule and e what it should be.
+Each kind is one function from the evidence to a sentence, or to None where it does not fit; the first that fits is
+told. Below, g is the gradient by the rule and e what it should be.
 """
 
 import itertools
@@ -146,7 +146,7 @@ def _some_cells(e: Evidence) -> str | None:
     zero = ", where it is 0" if not e.got[e.wrong].any() else ""
     for axis, size in enumerate(e.got.shape):
         at = np.unique(places[:, axis])
-        if 2 * len(at) <= size and (len(at) / size) ** (count / len(at)) <= CROWDED:
+        if count > 1 and 2 * len(at) <= size and (len(at) / size) ** (count / len(at)) <= CROWDED:
             return f"all wrong cells are at {', '.join(map(str, at))} of axis {axis} (of size {size}){zero}"
     return f"in {_count(count, e)}{zero}" if count <= FEW * e.got.size else None
 
@@ -158,7 +158,7 @@ def _missing_term(e: Evidence) -> str | None:
         return None
     missing = e.expected - e.got
     share = f"{100 * math.sqrt(_dot(missing, missing) / _dot(e.expected, e.expected)):.0f} % of the gradient"
-    return f"or one too many; it makes up {share}{_term(missing, e)}"
+    return f"it (or one too many) makes up {share}{_term(missing, e)}"
 
 
 def _unrelated(e: Evidence) -> str:
@@ -173,11 +173,11 @@ KINDS = {
     "conjugated": _conjugated,
     "scaled by a constant": _scaled,
     "wrong at ties or kinks only": _ties,
-    "wrong at borders only": _borders,
     "shifted": _shifted,
     "transposed": _transposed,
     "flipped": _flipped,
     "exchanged": _exchanged,
+    "wrong at borders only": _borders,
     "scaled along an axis": _scaled_along_an_axis,
     "wrong in some cells only": _some_cells,
     "missing a term": _missing_term,

@@ -1,10 +1,12 @@
 """One argument's gradient: its errors, and, where it is wrong, what is wrong with it."""
 
+import itertools
 import math
 import re
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.check import tolerance
@@ -22,39 +24,30 @@ NUMERIC_BOUND = 1e-4  # of a gradient by differences, cell by cell
 
 
 def examine(point: Point, found: Gradients, argument: int, finite: Error) -> Argument:
-    leaf, autodiff = point.floats[argument], against_autodiff(point, found, argument)
+    name, leaf = point.names[argument], point.floats[argument]
+    autodiff = against_autodiff(point, found, argument)
     if autodiff.ok and autodiff.note and finite.note:
         autodiff = Error(math.inf, 0.0, f"{autodiff.note}, and nothing else to compare with")
     if found.hand is None:
-        return Argument(point.names[argument], type_of(leaf), "none", autodiff, finite)
-    hand = found.hand[argument]
-    diagnoses: list[Diagnosis] = []
-    cells: list[Cell] = []
-    expected, bound = None, bound_of(point, argument)
+        return Argument(name, type_of(leaf), "none", autodiff, finite)
+    hand, expected, bound = found.hand[argument], None, bound_of(point, argument)
     if found.expected is not None and not (autodiff.ok and autodiff.note):
         expected = wide(found.expected[argument])
+    elif not finite.ok and leaf.size <= FEW and not jnp.iscomplexobj(leaf):
+        expected, bound = _by_differences(point, argument), NUMERIC_BOUND
+    diagnoses: list[Diagnosis] = []
+    cells: list[Cell] = []
     if hand.dtype != leaf.dtype:
         diagnoses.append(Diagnosis("wrong dtype", f"{hand.dtype.name}, and the argument is {leaf.dtype.name}"))
-    if autodiff.ok and not finite.ok and expected is not None:
-        advice = "autodiff agrees with the rule, finite differences do not: is there a stop_gradient in fn?"
+        bound = max(bound, tolerance.FIRST.get(hand.dtype.name, 0))
+    if expected is not None and not (autodiff.ok and finite.ok):
+        kind, cells = _pin_down(point, found, argument, expected, bound)
+        diagnoses += [] if kind is None else [kind]
+    if autodiff.ok and not finite.ok and not diagnoses:
+        advice = "finite differences disagree, and no single cell shows why: is there a stop_gradient in fn?"
         diagnoses.append(Diagnosis("not the derivative of the value", advice))
-    elif not (autodiff.ok and finite.ok):
-        if expected is None and leaf.size <= FEW and not np.iscomplexobj(leaf):
-            expected, bound = _by_differences(point, argument), NUMERIC_BOUND
-        if expected is not None:
-            kind, cells = _pin_down(point, found, argument, expected, bound)
-            diagnoses.append(kind)
-    return Argument(
-        point.names[argument],
-        type_of(leaf),
-        type_of(hand),
-        autodiff,
-        finite,
-        tuple(diagnoses),
-        tuple(cells),
-        wide(hand),
-        expected,
-    )
+    arrays = wide(hand), expected
+    return Argument(name, type_of(leaf), type_of(hand), autodiff, finite, tuple(diagnoses), tuple(cells), *arrays)
 
 
 def explain_fault(message: str, parameters: list[str]) -> Diagnosis:
@@ -83,14 +76,14 @@ def _by_differences(point: Point, argument: int) -> np.ndarray | None:
 
 def _pin_down(
     point: Point, found: Gradients, argument: int, expected: np.ndarray, bound: float
-) -> tuple[Diagnosis, list[Cell]]:
+) -> tuple[Diagnosis | None, list[Cell]]:
     """The kind of wrong, and the worst cells with what each oracle says of them."""
     got = wide(found.hand[argument])  # type: ignore[index]
     expected = np.where(np.isnan(expected), got, expected)
     off = differences(got, expected)
     wrong = off > bound * largest(expected)
     if not wrong.any():
-        return Diagnosis("unlike the differences", "no single cell is far off"), []
+        return None, []
     worst = np.argsort(-off, axis=None, kind="stable")[:SHOWN]
     probed = np.flatnonzero(wrong)
     probed = probed[np.linspace(0, len(probed) - 1, min(PROBED, len(probed))).astype(int)]
@@ -102,7 +95,7 @@ def _pin_down(
         wrong,
         bool(np.all(at_kink[len(worst) :])),
         {name: wide(e) for name, e in zip(point.names, found.expected or []) if name != point.names[argument]},
-        {name: term for name, term in _terms(point, found).items() if term.shape == got.shape},
+        _terms(point, found, got.shape),
     )
     cells = [
         Cell(
@@ -119,7 +112,7 @@ def _pin_down(
 def _slopes(point: Point, argument: int, cells: list[Any], scale: float) -> tuple[np.ndarray, np.ndarray]:
     """The central slope in each cell, and whether those to both sides differ."""
     unknown = np.full(len(cells), np.nan), np.zeros(len(cells), bool)
-    if np.iscomplexobj(point.floats[argument]):
+    if jnp.iscomplexobj(point.floats[argument]):
         return unknown
     try:
         with jax.enable_x64(True):
@@ -129,9 +122,13 @@ def _slopes(point: Point, argument: int, cells: list[Any], scale: float) -> tupl
     return sides.middle, np.abs(sides.ahead - sides.behind) > tolerance.KINK * scale
 
 
-def _terms(point: Point, found: Gradients) -> dict[str, np.ndarray]:
-    """Arrays that a missing term may be made of."""
-    terms = {name: wide(leaf) for name, leaf in zip(point.names, point.floats)}
-    terms |= {"the cotangent": wide(leaf) for leaf in point.dy}
-    terms |= {"the value": wide(leaf) for leaf in found.value or []}
+def _terms(point: Point, found: Gradients, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Arrays of this shape that a missing term may be made of: the cotangent with up to two factors, or no cotangent."""
+    leaves = [*zip(point.names, point.floats), *(("the value", leaf) for leaf in found.value or [])]
+    arrays = {name: wide(leaf) for name, leaf in leaves if leaf.shape == shape}
+    terms = dict(arrays)
+    for dy in (wide(leaf) for leaf in point.dy if leaf.shape == shape):
+        for count in (0, 1, 2):
+            for names in itertools.combinations_with_replacement(arrays, count):
+                terms[" · ".join(("the cotangent", *names))] = math.prod((arrays[name] for name in names), start=dy)
     return terms

@@ -27,7 +27,7 @@ def draw(report: "Report", path: Path) -> None:
     figure = Figure(figsize=(3 * INCHES, len(drawn) * INCHES + 0.4), layout="constrained")
     axes = figure.subplots(len(drawn), 3, squeeze=False)
     for row, argument in zip(axes, drawn):
-        hand, expected = _real(argument.hand), _real(argument.expected)
+        hand, expected = map(_real, (argument.hand, argument.expected))
         error = differences(hand, expected)
         worst = _tile_order(error)
         top = max(_largest(hand), _largest(expected))
@@ -53,7 +53,7 @@ def _save(figure: Any, path: Path) -> None:
     unfinished.replace(path)
 
 
-def _real(array: np.ndarray | None) -> np.ndarray:
+def _real(array: Any) -> np.ndarray:
     return np.abs(array) if np.iscomplexobj(array) else np.asarray(array)
 
 

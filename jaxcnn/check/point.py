@@ -24,8 +24,8 @@ class Point(NamedTuple):
     dy: list[jax.Array]
     hand: Callable
     twin: Callable
-    pull_hand: Callable
-    pull_twin: Callable
+    pull_hand: Any
+    pull_twin: Any
 
 
 class Draw:
@@ -119,9 +119,9 @@ def _is_float(leaf: Any) -> bool:
 def _names(fn: Callable, paths: list[Any]) -> list[str]:
     """Of leaves, by the parameters that they are given to."""
     try:
-        parameters = inspect.signature(fn).parameters.values()
+        parameters = list(inspect.signature(fn).parameters.values())
     except (TypeError, ValueError):  # of functions written in C
-        parameters = ()
+        parameters = []
     fixed = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
 
     def name(path):

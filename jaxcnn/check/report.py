@@ -118,10 +118,12 @@ class Report:
 
     def to_json(self) -> str:
         """Everything but the arrays; what JSON has no numbers for (NaN, infinities) as strings."""
-        fields = dataclasses.asdict(self, dict_factory=lambda items: {k: v for k, v in items if k not in _ARRAYS})
-        fields["ok"] = self.ok
+        fields = {"ok": self.ok, **dataclasses.asdict(self)}
+        if fields["smallest"] is not None:
+            del fields["smallest"]["args"]
         for argument, entry in zip(self.arguments, fields["arguments"]):
             entry["ok"] = argument.ok
+            del entry["hand"], entry["expected"]
         for side in ("hand", "autodiff"):
             if (cost := getattr(self, side)) is not None:
                 fields[side]["residual_bytes"] = cost.residual_bytes
@@ -141,13 +143,9 @@ class Report:
         picture.draw(self, Path(path))
 
 
-_ARRAYS = ("args",)
-
-
 def _as_json(value: Any) -> Any:
     if isinstance(value, dict):
-        arrays = (np.ndarray,)
-        return {key: _as_json(entry) for key, entry in value.items() if not isinstance(entry, arrays)}
+        return {key: _as_json(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):
         return [_as_json(entry) for entry in value]
     if isinstance(value, complex):

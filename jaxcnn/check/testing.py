@@ -1,5 +1,6 @@
 """Checks as tests."""
 
+import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -41,18 +42,19 @@ def vjp_cases(*rows: Sequence[Any], dtypes: Sequence[str] | None = None) -> Any:
     import pytest
 
     params = []
+    kinds: Sequence[str | None] = dtypes or [None]
     for row in rows:
         if not 2 <= len(row) <= 3 or not callable(row[0]):
             raise ValueError(f"vjp_cases: rows expects (fn, args) or (fn, args, options), got {row!r}")
         fn, args, options = (*row, {})[:3]
-        for dtype in dtypes or [None]:
+        for dtype in kinds:
             name = "-".join(filter(None, [title(fn), dtype]))
             params.append(pytest.param(partial(_check, fn, args, options, dtype), id=name))
     return pytest.mark.parametrize("check", params)
 
 
 def _check(fn: Callable, args: Sequence[Any], options: dict[str, Any], dtype: str | None) -> None:
-    with jax.enable_x64(dtype == "float64" or jax.config.jax_enable_x64):
+    with jax.enable_x64(True) if dtype == "float64" else contextlib.nullcontext():
         assert_vjp(fn, *(args if dtype is None else jax.tree.map(partial(_cast, dtype=dtype), args)), **options)
 
 

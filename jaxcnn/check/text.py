@@ -30,7 +30,7 @@ def rich(report: "Report") -> Any:
 
     parts: list[Any] = [Text(_title(report), style="bold green" if report.ok else "bold red")]
     for head, *rows in _tables(report):
-        table = RichTable(*map(Text, head), box=box.SIMPLE_HEAD, pad_edge=False)
+        table = RichTable(*head, box=box.SIMPLE_HEAD, pad_edge=False)
         for row in rows:
             table.add_row(*(Text(cell, style="red" if "✗" in cell else "") for cell in row))
         parts.append(table)
@@ -95,7 +95,7 @@ def _cells(report: "Report") -> Table:
 def _smallest(report: "Report") -> Table:
     if report.smallest is None:
         return []
-    return [("still wrong at", "")] + list(report.smallest.types.items())
+    return [("still wrong at", ""), *((name, kind) for name, kind in report.smallest.types.items())]
 
 
 def _costs(report: "Report") -> Table:
@@ -103,9 +103,9 @@ def _costs(report: "Report") -> Table:
     sides = [report.hand, report.autodiff]
     if report.hand is None:
         return rows
-    rows.append(_compare("residuals", [cost and cost.residual_bytes for cost in sides], "B"))
+    rows.append(_compare("residuals", [None if cost is None else cost.residual_bytes for cost in sides], "B"))
     for device in report.hand.programs:
-        programs = [cost and cost.programs[device] for cost in sides]
+        programs = [None if cost is None else cost.programs[device] for cost in sides]
         where = "" if device == "here" else f"{device}: "
         for label, attribute, unit in (
             ("FLOPs", "flops", ""),
@@ -113,7 +113,7 @@ def _costs(report: "Report") -> Table:
             ("temporary memory", "temporary_bytes", "B"),
             ("time", "milliseconds", "ms"),
         ):
-            values = [program and getattr(program, attribute) for program in programs]
+            values = [getattr(program, attribute, None) for program in programs]
             if any(value is not None for value in values):
                 rows.append(_compare(where + label, values, unit))
         rows += [
