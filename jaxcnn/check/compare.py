@@ -1,21 +1,20 @@
 """The comparison itself."""
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.check import tolerance
 from jaxcnn.check.cost import costs
 from jaxcnn.check.error import Error, attempt, compare, not_applicable
 from jaxcnn.check.examine import examine, explain_fault
 from jaxcnn.check.finite import directional, narrowest
 from jaxcnn.check.gradients import Gradients, against_autodiff, bound_of, gradients_of, of_value
-from jaxcnn.check.point import Draw, Point, dot, locate, pull, title, type_of, widen
+from jaxcnn.check.point import Draw, Point, dot, locate, parameters, pull, title, type_of, widen
 from jaxcnn.check.report import Cost, Report, Smallest
 from jaxcnn.check.shrink import shrink
+from jaxcnn.check.tolerance import FIRST, SECOND
 
 
 def check_vjp(
@@ -23,6 +22,7 @@ def check_vjp(
     *args: Any,
     reference: Callable | None = None,
     order: int = 2,
+    tolerance: float = 0.0,
     devices: Mapping[str, jax.Device] | None = None,
     seed: int = 0,
 ) -> Report:
@@ -41,6 +41,7 @@ def check_vjp(
       reference: a function of the same arguments to differentiate by autodiff; None means the primal of fn itself,
         every `jax.custom_vjp` in it forgotten, or, where there is none, every `jax.custom_jvp`.
       order: 1 leaves the second derivatives out.
+      tolerance: a relative error to allow where that of the dtypes is less, as for an fn that iterates to a tolerance.
       devices: further devices by name, to compile for and to tell the cost on: `{"TPU v5e": topology.devices[0]}` of a
         `jax.experimental.topologies` description needs none to be there.
       seed: of the cotangents and directions.
@@ -62,8 +63,11 @@ def check_vjp(
     """
     if order not in (1, 2):
         raise ValueError(f"check_vjp: order expects 1 or 2, got {order!r}")
+    for name, device in (devices or {}).items():
+        if not isinstance(device, jax.Device):
+            raise TypeError(f"check_vjp: devices expects a jax.Device for {name!r}, got {type(device).__name__}")
     draw = Draw(seed)
-    point = locate(fn, reference, args, draw)
+    point = locate(fn, reference, args, draw, tolerance)
     found = gradients_of(point)
     alone, jointly = _differences(point, found, draw)
     arguments = tuple(examine(point, found, i, finite) for i, finite in enumerate(alone))
@@ -71,8 +75,9 @@ def check_vjp(
     if found.hand is not None:
         properties |= _transformations(point, found.hand, draw)
         properties |= _second_order(point, draw) if order == 2 else {}
-    smallest = None if all(a.ok for a in arguments) else _smallest(fn, reference, args, point, seed)
-    fault = explain_fault(found.fault, list(inspect.signature(fn).parameters)) if found.fault else None
+    smallest = None if all(a.ok for a in arguments) else _smallest(fn, reference, args, tolerance, seed)
+    places = parameters(fn) if isinstance(fn, jax.custom_vjp) else []
+    fault = explain_fault(found.fault, places) if found.fault else None
     return Report(title(fn), fault, arguments, properties, smallest, *_costs(point, found, devices or {}))
 
 
@@ -122,18 +127,18 @@ def _second_order(point: Point, draw: Draw) -> dict[str, Error]:
                 expected = mode(point.twin)
             except Exception:  # of which the rule is not guilty
                 return not_applicable("no autodiff")
-            bound = max(tolerance.SECOND, tolerance.FIRST[narrowest(point.hand, floats)])
+            bound = max(SECOND, FIRST[narrowest(point.hand, floats)], point.tolerance)
             return attempt(lambda: compare(mode(point.hand), expected, bound))
 
         return {"reverse over reverse": error(reverse), "forward over reverse": error(forward)}
 
 
-def _smallest(fn: Callable, reference: Callable | None, args: Any, point: Point, seed: int) -> Smallest | None:
+def _smallest(fn: Callable, reference: Callable | None, args: Any, tolerance: float, seed: int) -> Smallest | None:
     """Wrong in the same way: a rule that fails still fails, else a gradient that is wrong still is."""
 
     def wrong_at(args):
         try:
-            point = locate(fn, reference, args, Draw(seed))
+            point = locate(fn, reference, args, Draw(seed), tolerance)
         except Exception:  # fn does not take these shapes
             return None
         found = gradients_of(point)
@@ -148,7 +153,7 @@ def _smallest(fn: Callable, reference: Callable | None, args: Any, point: Point,
     if not wrong:
         return None
     smaller, trials = shrink(args, lambda args: bool(wrong & (wrong_at(args) or set())))
-    point = locate(fn, reference, smaller, Draw(seed))
+    point = locate(fn, reference, smaller, Draw(seed), tolerance)
     return Smallest(smaller, dict(zip(point.names, map(type_of, point.floats))), trials)
 
 

@@ -43,7 +43,9 @@ def examine(point: Point, found: Gradients, argument: int, finite: Error) -> Arg
     if expected is not None and not (autodiff.ok and finite.ok):
         kind, cells = _pin_down(point, found, argument, expected, bound)
         diagnoses += [] if kind is None else [kind]
-    if autodiff.ok and not finite.ok and not diagnoses:
+    if not finite.ok and not diagnoses and not np.isfinite(wide(hand)).all():
+        diagnoses.append(Diagnosis("not finite", "NaN or infinite, as by autodiff"))
+    elif autodiff.ok and not finite.ok and not diagnoses:
         advice = "finite differences disagree, and no single cell shows why: is there a stop_gradient in fn?"
         diagnoses.append(Diagnosis("not the derivative of the value", advice))
     arrays = wide(hand), expected
@@ -123,7 +125,7 @@ def _slopes(point: Point, argument: int, cells: list[Any], scale: float) -> tupl
 
 
 def _terms(point: Point, found: Gradients, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
-    """Arrays of this shape that a missing term may be made of: the cotangent with up to two factors, or no cotangent."""
+    """Arrays of this shape that a missing term may be made of; the cotangent also with one or two factors."""
     leaves = [*zip(point.names, point.floats), *(("the value", leaf) for leaf in found.value or [])]
     arrays = {name: wide(leaf) for name, leaf in leaves if leaf.shape == shape}
     terms = dict(arrays)

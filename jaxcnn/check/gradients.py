@@ -37,7 +37,7 @@ def gradients_of(point: Point) -> Gradients:
 
 
 def bound_of(point: Point, argument: int) -> float:
-    return tolerance.first(point.floats[argument], *point.dy)
+    return max(point.tolerance, tolerance.first(point.floats[argument], *point.dy))
 
 
 def against_autodiff(point: Point, found: Gradients, argument: int) -> Error:
@@ -59,7 +59,7 @@ def of_value(point: Point, found: Gradients) -> Error:
     """What the rule's forward pass returns, against fn or its reference."""
     if found.value is None or found.expected_value is None:
         return not_applicable("no autodiff" if found.value else "fails")
-    return compare(found.value, found.expected_value, tolerance.first(*point.floats, *point.dy))
+    return compare(found.value, found.expected_value, max(point.tolerance, tolerance.first(*point.floats, *point.dy)))
 
 
 def _run(pulled: Any, dy: Leaves, floats: Leaves) -> tuple[Leaves | None, Leaves | None, str]:

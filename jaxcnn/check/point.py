@@ -26,6 +26,7 @@ class Point(NamedTuple):
     twin: Callable
     pull_hand: Any
     pull_twin: Any
+    tolerance: float
 
 
 class Draw:
@@ -44,7 +45,7 @@ class Draw:
         return real
 
 
-def locate(fn: Callable, reference: Callable | None, args: Any, draw: Draw) -> Point:
+def locate(fn: Callable, reference: Callable | None, args: Any, draw: Draw, wider: float) -> Point:
     """Whatever is no float (integers, keys, strings, options) stays as it is given."""
     located, structure = jax.tree.flatten_with_path(args)
     leaves = [_as_array(leaf) for _, leaf in located]
@@ -74,7 +75,7 @@ def locate(fn: Callable, reference: Callable | None, args: Any, draw: Draw) -> P
         if got != expected:
             raise ValueError(f"check_vjp: reference expects results of the shapes of fn's, {expected}, got {got}")
     hand, twin = flat(fn), flat(reference or without_rules(fn))
-    return Point(names, floats, draw.like(results), hand, twin, jax.jit(pull(hand)), jax.jit(pull(twin)))
+    return Point(names, floats, draw.like(results), hand, twin, jax.jit(pull(hand)), jax.jit(pull(twin)), wider)
 
 
 def title(fn: Callable) -> str:
@@ -116,13 +117,18 @@ def _is_float(leaf: Any) -> bool:
     return hasattr(leaf, "dtype") and jnp.issubdtype(leaf.dtype, jnp.inexact)
 
 
+def parameters(fn: Callable) -> list[str]:
+    """Those by position."""
+    try:
+        signature = inspect.signature(fn).parameters.values()
+    except (TypeError, ValueError):  # of functions written in C
+        return []
+    return [p.name for p in signature if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+
+
 def _names(fn: Callable, paths: list[Any]) -> list[str]:
     """Of leaves, by the parameters that they are given to."""
-    try:
-        parameters = list(inspect.signature(fn).parameters.values())
-    except (TypeError, ValueError):  # of functions written in C
-        parameters = []
-    fixed = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    fixed = parameters(fn)
 
     def name(path):
         position, *rest = path

@@ -54,12 +54,13 @@ class Residual:
 
 @dataclass(frozen=True)
 class Program:
-    """Forward and backward together, compiled for one device; a time only where it can run."""
+    """Forward and backward together, compiled for one device; a time where it can run, the compiler's estimate elsewhere."""
 
     flops: float | None
     bytes: float | None
     temporary_bytes: int | None
     milliseconds: float | None
+    estimated_milliseconds: float | None
     note: str = ""
 
 

@@ -12,9 +12,9 @@ from jaxcnn.check.compare import check_vjp
 from jaxcnn.check.point import title
 
 
-def assert_vjp(fn: Callable, *args: Any, reference: Callable | None = None, order: int = 2, seed: int = 0) -> None:
-    """`check_vjp` for tests: raises AssertionError with the report where anything is wrong."""
-    report = check_vjp(fn, *args, reference=reference, order=order, seed=seed)
+def assert_vjp(fn: Callable, *args: Any, **options: Any) -> None:
+    """`check_vjp` with its options, for tests: raises AssertionError with the report where anything is wrong."""
+    report = check_vjp(fn, *args, **options)
     if not report.ok:
         raise AssertionError(str(report))
 
@@ -32,7 +32,7 @@ def vjp_cases(*rows: Sequence[Any], dtypes: Sequence[str] | None = None) -> Any:
             check()
 
     Args:
-      rows: function, arguments and, if wanted, the options of `assert_vjp`. A row's name is that of its function.
+      rows: function, arguments and, if wanted, the options of `check_vjp`. A row's name is that of its function.
       dtypes: what to cast the floats of the arguments to, one test for each; None leaves them as they are.
 
     Raises:

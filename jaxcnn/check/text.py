@@ -112,6 +112,7 @@ def _costs(report: "Report") -> Table:
             ("bytes accessed", "bytes", "B"),
             ("temporary memory", "temporary_bytes", "B"),
             ("time", "milliseconds", "ms"),
+            ("estimated time", "estimated_milliseconds", "ms"),
         ):
             values = [getattr(program, attribute, None) for program in programs]
             if any(value is not None for value in values):
