@@ -73,10 +73,11 @@ def _compile_for(device: jax.Device, pulled: Any, args: Any) -> Program:
 def _program(executable: Any, milliseconds: float | None) -> Program:
     """Of the analyses, which a backend may not offer."""
     counts, memory = executable.cost_analysis() or {}, executable.memory_analysis()
+    seconds = counts.get("optimal_seconds", -1)  # -1 also where a program holds what the cost model does not know
     return Program(
         counts.get("flops"),
         counts.get("bytes accessed"),
         getattr(memory, "temp_size_in_bytes", None),
         milliseconds,
-        counts["optimal_seconds"] * 1e3 if "optimal_seconds" in counts else None,
+        1e3 * seconds if seconds > 0 else None,
     )

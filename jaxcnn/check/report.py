@@ -54,7 +54,7 @@ class Residual:
 
 @dataclass(frozen=True)
 class Program:
-    """Forward and backward together, compiled for one device; a time where it can run, the compiler's estimate elsewhere."""
+    """Forward and backward together, compiled for one device; a time where it runs, else the compiler's estimate."""
 
     flops: float | None
     bytes: float | None
