@@ -32,7 +32,8 @@ EPSILON = 1e-5
 
 def forward(x):
     r = jax.lax.rsqrt(jnp.mean(x**2, axis=-1, keepdims=True) + EPSILON)
-    return x * r, (x * r, r)
+    y = x * r
+    return y, (y, r)
 
 
 def backward(kept, dy):
@@ -80,7 +81,7 @@ def main(argv=None):
         options.out.mkdir(parents=True, exist_ok=True)
         wrong.draw(options.out / "broken_rms_norm.png")
         print(f"\ndrawn to {options.out / 'broken_rms_norm.png'}")
-    print("\nThe report names it: what is missing is y times something constant along each row. Mended:\n")
+    print("\nThe report names it: what is missing is x (or y, which is x·r) times a number for each row. Mended:\n")
     check_vjp(rms_norm, X).show()
 
 

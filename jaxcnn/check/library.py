@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -97,13 +98,17 @@ def rows(size: int = SIZE) -> dict[str, Row]:
     }
 
 
+def call(name: str, row: Row, dtype: str) -> tuple[Callable, Callable, list[jax.Array]]:
+    """The op of a row, its twin for autodiff, and what to call them with."""
+    arrays, options = row
+    hand, twin = (functools.partial(getattr(module, name.split(",")[0]), **options) for module in (jaxcnn, reference))
+    return hand, twin, [jnp.asarray(a, dtype if a.dtype.kind == "f" else None) for a in arrays]
+
+
 def check_row(name: str, row: Row, dtype: str = "float32") -> Report:
     """The report of one row."""
-    arrays, options = row
-    op = name.split(",")[0]
-    hand, twin = (functools.partial(getattr(module, op), **options) for module in (jaxcnn, reference))
     with jax.enable_x64(dtype == "float64"):
-        args = [jnp.asarray(a, dtype if a.dtype.kind == "f" else None) for a in arrays]
+        hand, twin, args = call(name, row, dtype)
         return dataclasses.replace(check_vjp(hand, *args, reference=twin), name=name)
 
 
