@@ -63,8 +63,9 @@ def rules_of(function, seen=()):
 def source_of(rule):
     """Forward and backward, and the library's functions that stand in them."""
     parts = [inspect.unwrap(part) for part in (rule.fwd, rule.bwd)]
-    called = [vars(inspect.getmodule(part)).get(name) for part in parts for name in part.__code__.co_names]
-    ours = [inspect.unwrap(f) for f in called if inspect.isfunction(f) and f.__module__.startswith("jaxcnn")]
+    around = [(vars(inspect.getmodule(part)), part.__code__.co_names) for part in parts]
+    called = [inspect.unwrap(module[name]) for module, names in around for name in names if callable(module.get(name))]
+    ours = [f for f in called if inspect.isfunction(f) and f.__module__.startswith("jaxcnn")]
     return "\n\n".join(inspect.getsource(part).rstrip() for part in dict.fromkeys([*parts, *ours]))
 
 

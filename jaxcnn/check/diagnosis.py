@@ -81,7 +81,7 @@ def _scaled(e: Evidence) -> str | None:
 
 
 def _ties(e: Evidence) -> str | None:
-    return f"in {_count(e.wrong.sum(), e)}, and there the slopes to both sides differ" if e.at_kinks else None
+    return f"in {_count(int(e.wrong.sum()), e)}, and there the slopes to both sides differ" if e.at_kinks else None
 
 
 def _borders(e: Evidence) -> str | None:

@@ -34,7 +34,7 @@ def draw(report: "Report", path: Path) -> None:
         verdict = "" if argument.ok else " ✗"
         _show(figure, row[0], _tile(hand, worst), f"{argument.name}{verdict}\nby hand", "RdBu_r", -top, top)
         _show(figure, row[1], _tile(expected, worst), f"{argument.type}\nby autodiff", "RdBu_r", -top, top)
-        _show(figure, row[2], _tile(error, worst), f"{argument.autodiff}\ndifference", "magma", 0, _largest(error))
+        _show(figure, row[2], _tile(error, worst), f"{argument.autodiff}\ndifference", "magma", 0.0, _largest(error))
     figure.suptitle(f"{report.name}: {'ok' if report.ok else 'WRONG'}")
     _save(figure, path)
 
