@@ -127,7 +127,8 @@ def _second_order(point: Point, draw: Draw) -> dict[str, Error]:
                 expected = mode(point.twin)
             except Exception:  # of which the rule is not guilty
                 return not_applicable("no autodiff")
-            bound = max(SECOND, FIRST[narrowest(point.hand, floats)], point.tolerance)
+            kind = narrowest(gradients(point.hand), [dy, *floats])
+            bound = max(SECOND, FIRST[kind], point.tolerance)
             return attempt(lambda: compare(mode(point.hand), expected, bound))
 
         return {"reverse over reverse": error(reverse), "forward over reverse": error(forward)}

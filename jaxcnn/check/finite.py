@@ -27,19 +27,17 @@ class Slopes(NamedTuple):
         return (self.behind + self.ahead) / 2
 
 
-def narrowest(fn: Callable, floats: list[jax.Array]) -> str:
-    """The coarsest dtype that fn rounds its float64 floats to on the way."""
-    program = jax.make_jaxpr(fn)(*floats)
+def narrowest(fn: Callable, args: list[Any]) -> str:
+    """The coarsest dtype that fn rounds its float64 arguments to on the way."""
+    program = jax.make_jaxpr(fn)(*args)
     kinds = {var.aval.dtype.name for var in program.jaxpr.outvars}
     for equation in equations(program):
         incoming, outgoing = (_float_types(variables) for variables in (equation.invars, equation.outvars))
-        if incoming & {"float64", "complex128"} and not any(
-            map(any, map(equations, equation.params.values()))  # what holds programs is told by these
-        ):
+        holds_programs = any(True for _ in equations(list(equation.params.values())))  # which are looked at too
+        if incoming & {"float64", "complex128"} and not holds_programs:
             kinds |= outgoing
-    return max(kinds & set(tolerance.FIRST), key=tolerance.FIRST.__getitem__, default="float64").replace(
-        "complex128", "float64"
-    )
+    coarsest = max(kinds & set(tolerance.FIRST), key=tolerance.FIRST.__getitem__, default="float64")
+    return {"complex128": "float64", "complex64": "float32"}.get(coarsest, coarsest)
 
 
 def directional(point: Point, draw: Draw) -> tuple[list[Error], Error]:

@@ -138,6 +138,7 @@ class Report:
 
         Raises:
           ImportError: matplotlib is not installed.
+          ValueError: there are no gradients to draw.
         """
         from jaxcnn.check import picture
 
