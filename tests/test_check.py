@@ -1,8 +1,8 @@
 """`jaxcnn.check` finds what is wrong with a rule, and passes what is right."""
 
+import json
 import re
-import subprocess
-import sys
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ import pytest
 
 import jaxcnn
 from jaxcnn.check import __main__ as command
-from jaxcnn.check import assert_vjp, check_vjp, without_rules
+from jaxcnn.check import assert_vjp, check_vjp, library, shrink, vjp_cases, without_rules
 
 
 def affine(backward):
@@ -30,24 +30,40 @@ RIGHT = affine(lambda kept, dz: (dz @ kept[1].T, kept[0].T @ dz, dz.sum(0)))
 
 
 def test_a_right_rule_passes():
-    report = check_vjp(RIGHT, *ARGS)
+    report = check_vjp(RIGHT, *ARGS, reference=lambda x, w, b: x @ w + b[None], devices={"twice": jax.devices()[0]})
     assert report.ok, report
     assert [a.name for a in report.arguments] == ["x", "w", "b"]
     assert all(a.autodiff.size < 1e-6 and a.finite.size < 1e-8 for a in report.arguments)
+    assert [(r.source, r.type, r.bytes) for r in report.hand.residuals] == [
+        ("x", "float32[5, 3]", 60),
+        ("w", "float32[3, 4]", 48),
+    ]
     assert report.hand.residual_bytes == 4 * (15 + 12)
     assert report.hand.milliseconds > 0
-    assert_vjp(RIGHT, *ARGS, reference=lambda x, w, b: x @ w + b[None])
+    assert report.hand.programs["here"].flops >= 2 * 3 * 5 * 3 * 4
+    assert report.smallest is None
+    assert list(report.hand.programs) == ["here", "twice"]
 
 
 @pytest.mark.parametrize(
-    ("backward", "wrong"),
+    ("backward", "wrong", "kind", "smallest"),
     [
-        (lambda kept, dz: (1.01 * dz @ kept[1].T, kept[0].T @ dz, dz.sum(0)), "x"),
-        (lambda kept, dz: (dz @ kept[1].T, kept[0].T @ dz[::-1], dz.sum(0)), "w"),
-        (lambda kept, dz: (dz @ kept[1].T, kept[0].T @ dz, dz[0]), "b"),
+        (
+            lambda kept, dz: (1.01 * dz @ kept[1].T, kept[0].T @ dz, dz.sum(0)),
+            "x",
+            "scaled by a constant  1.01 times",
+            {"x": "float32[1, 1]", "w": "float32[1, 1]", "b": "float32[1]"},
+        ),
+        (
+            lambda kept, dz: (dz @ kept[1].T, kept[0].T @ dz[:, ::-1], dz.sum(0)),
+            "w",
+            "flipped  backwards along axis 1",
+            {"x": "float32[1, 1]", "w": "float32[1, 2]", "b": "float32[2]"},
+        ),
     ],
 )
-def test_a_wrong_rule_is_pinned_to_its_argument(backward, wrong):
+def test_a_wrong_rule_is_pinned_to_its_argument(backward, wrong, kind, smallest, monkeypatch):
+    monkeypatch.setattr(shrink, "SECONDS", 600.0)  # on a busy machine too
     report = check_vjp(affine(backward), *ARGS)
     assert not report.ok
     assert [a.name for a in report.arguments if not a.ok] == [wrong]
@@ -57,8 +73,80 @@ def test_a_wrong_rule_is_pinned_to_its_argument(backward, wrong):
     text = str(report)
     assert "WRONG" in text.splitlines()[0]
     assert re.search(rf"^ +{wrong} .*✗", text, re.M)
-    with pytest.raises(AssertionError, match="WRONG"):
-        assert_vjp(affine(backward), *ARGS)
+    assert kind in text
+    assert [f"{wrong}{list(cell.index)}" in text for cell in bad.worst_cells] == [True] * 3
+    assert all(abs(cell.finite - cell.autodiff) < 1e-4 < abs(cell.hand - cell.autodiff) for cell in bad.worst_cells)
+    assert report.smallest.types == smallest
+    as_json = json.loads(report.to_json())
+    assert not as_json["ok"]
+    assert [a["name"] for a in as_json["arguments"] if not a["ok"]] == [wrong]
+
+
+def test_assert_vjp():
+    assert_vjp(jnp.sin, ARGS[2], order=1)
+    halved = jax.custom_vjp(jnp.sin)
+    halved.defvjp(lambda x: (jnp.sin(x), x), lambda x, dy: (dy * jnp.cos(x) / 2,))
+    with pytest.raises(AssertionError, match="sin: WRONG"):
+        assert_vjp(halved, ARGS[2], order=1)
+
+
+def test_vjp_cases():
+    """A mark with a test for each row and dtype, named after the function."""
+    mark = vjp_cases(
+        (partial(jnp.sum, axis=0), [ARGS[0]]), (jnp.sin, [1.0], {"order": 1}), dtypes=["float64", "bfloat16"]
+    )
+    assert [case.id for case in mark.args[1]] == ["sum-float64", "sum-bfloat16", "sin-float64", "sin-bfloat16"]
+    mark.args[1][2].values[0]()
+    with pytest.raises(ValueError, match=r"vjp_cases: rows expects \(fn, args\)"):
+        vjp_cases((jnp.sin,))
+
+
+@pytest.mark.parametrize(
+    ("backward", "kind", "said"),
+    [
+        (lambda kept, dz: (dz @ kept[1].T, (kept[0].T @ dz).T, dz.sum(0)), "transposed", "of w, "),
+        (lambda kept, dz: (dz @ kept[1].T, kept[0].T @ dz, dz), "wrong shape", "of b, "),
+        (lambda kept, dz: (dz @ kept[1].T, kept[0].T @ dz), "wrong structure", "tuple"),
+        (lambda kept, dz: 1 / 0, "fails", "ZeroDivisionError"),
+    ],
+)
+def test_a_rule_without_gradients_is_reported(backward, kind, said):
+    report = check_vjp(affine(backward), *ARGS)
+    assert not report.ok
+    assert report.fault.kind == kind
+    assert said in report.fault.detail
+    assert "the rule" in str(report)
+    assert not json.loads(report.to_json())["ok"]
+
+
+def test_a_function_without_autodiff_is_held_against_differences():
+    """A while loop has no reverse mode."""
+
+    def power(x, rate):
+        root = jax.custom_vjp(
+            lambda x: jax.lax.while_loop(lambda s: s[0] < 3, lambda s: (s[0] + 1, s[1] * x), (0, x))[1]
+        )
+        root.defvjp(lambda x: (root(x), x), lambda x, dy: (rate * x**3 * dy,))
+        return root(x)
+
+    right, wrong = (check_vjp(partial(power, rate=rate), ARGS[2]) for rate in (4, 2))
+    assert right.ok, right
+    assert right.arguments[0].autodiff.note == "no autodiff"
+    assert not wrong.ok
+    assert "0.5 = 1/2 times" in str(wrong)
+
+
+def test_options(unchecked_types):
+    with pytest.raises(ValueError, match="check_vjp: order expects 1 or 2, got 3"):
+        check_vjp(jnp.sin, 1.0, order=3)
+    with pytest.raises(ValueError, match="check_vjp: args expects at least one array of floats, got none"):
+        check_vjp(jnp.sin, jnp.arange(3))
+    with pytest.raises(ValueError, match=r"check_vjp: reference expects results of the shapes of fn's, \[\(4,\)\]"):
+        check_vjp(jnp.sin, ARGS[2], reference=jnp.sum)
+    with pytest.raises(TypeError, match=r"check_vjp: x expects one of float64, .*, got float8_e4m3fn"):
+        check_vjp(jnp.sin, jnp.ones(3, jnp.float8_e4m3fn))
+    with pytest.raises(TypeError, match=r"check_vjp: devices expects a jax.Device for 'cpu', got list"):
+        check_vjp(jnp.sin, ARGS[2], devices={"cpu": jax.devices()})
 
 
 def test_a_wrong_second_order_is_found():
@@ -126,19 +214,43 @@ def test_without_rules():
     assert jax.jvp(plain, (ARGS[0],), (ARGS[0],))[1].shape == (5, 4)
 
 
-def test_command(capsys):
-    assert command.main(["relu", "dense"]) == 0
-    assert "2 of 2 rules are right" in capsys.readouterr().out
+def test_command(capsys, tmp_path):
+    assert command.main(["relu", "--json", "--size", "5", "--dtype", "bfloat16", "--out", str(tmp_path / "new")]) == 0
+    out, err = capsys.readouterr()
+    (report,) = json.loads(out)
+    assert report["ok"]
+    assert report["arguments"][0]["type"] == "bfloat16[4, 5, 7, 6]"
+    assert err == "1 of 1 rules are right\n"
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["relu.json", "relu.png"]
+
+
+def test_names_and_patterns():
+    names = list(library.rows())
+    assert command.find("relu", names) == ["relu"]
+    assert command.find("gelu", names) == ["gelu", "gelu, exact"]
+    assert command.find("gelu, exact", names) == ["gelu, exact"]
+    assert command.find("softmax_c", names) == [name for name in names if name.startswith("softmax_c")]
+    assert command.find("*elu", names) == ["relu", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "gelu, exact"]
+    assert not command.find("*tron", names)
 
 
 def test_command_fails_on_a_wrong_rule(capsys, monkeypatch):
     monkeypatch.setattr(jaxcnn, "relu", lambda x: 1.5 * x)
-    assert command.main(["relu"]) == 1
+    assert command.main(["relu", "--size", "5"]) == 1
     assert "0 of 1" in capsys.readouterr().out
 
 
-def test_command_line_errors():
-    run = subprocess.run([sys.executable, "-m", "jaxcnn.check", "convolve"], capture_output=True, text=True)
-    assert run.returncode == 2
-    assert "no op called convolve" in run.stderr.splitlines()[-1]
-    assert "Traceback" not in run.stderr
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["convolve"], "no op called convolve"),
+        (["relu", "--dtype", "int8"], "argument --dtype: invalid choice: 'int8'"),
+        (["relu", "--size", "2"], "argument --size: expects an int of at least 5, got 2"),
+        (["relu", "--out", __file__], f"argument --out: {__file__}: File exists"),
+    ],
+)
+def test_command_line_errors(argv, said, capsys):
+    with pytest.raises(SystemExit) as stop:
+        command.main(argv)
+    assert stop.value.code == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]

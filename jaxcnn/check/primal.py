@@ -1,9 +1,6 @@
-"""The function behind a rule: what `jax.custom_vjp` was put on, so that autodiff can differentiate it.
+"""The function behind a rule: what `jax.custom_vjp` was put on, so that autodiff can differentiate it."""
 
-JAX's types of programs are told by what they have: importing `jax.extend.core` takes half as long as this library.
-"""
-
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -11,30 +8,31 @@ import jax
 
 
 def without_rules(fn: Callable) -> Callable:
-    """fn, computed the same way, with every `jax.custom_vjp` in it (also inside jit, scan, remat) forgotten."""
+    """fn, computed the same way, with every `jax.custom_vjp` in it (also inside jit, scan, remat) forgotten.
+
+    Where there is none, every `jax.custom_jvp` is. Beside a custom_vjp they stay: they are JAX's own, as in `jax.nn`.
+    """
 
     def plain(*args):
         program, shape = jax.make_jaxpr(fn, return_shape=True)(*args)
-        results = _evaluate(program.jaxpr, program.consts, *jax.tree.leaves(args))
+        rule = next((rule for rule in ("custom_vjp_call", "custom_jvp_call") if _contains(rule, program)), None)
+        if rule is None:
+            return fn(*args)
+        results = _evaluate(rule, program.jaxpr, program.consts, *jax.tree.leaves(args))
         return jax.tree.unflatten(jax.tree.structure(shape), results)
 
     return plain
 
 
-def _evaluate(jaxpr: Any, consts: Any, *args: Any) -> list[Any]:
-    values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args]))
-    read = lambda var: var.val if is_literal(var) else values[var]
-    for equation in jaxpr.eqns:
-        inputs = [read(var) for var in equation.invars]
-        if _is_rule(equation):
-            primal = equation.params["call_jaxpr"]
-            results = _evaluate(primal.jaxpr, primal.consts, *inputs)
-        else:
-            params = {name: _strip(value) for name, value in equation.params.items()}
-            results = equation.primitive.bind(*inputs, **equation.primitive.get_bind_params(params))
-            results = results if equation.primitive.multiple_results else [results]
-        values.update(zip(equation.outvars, results))
-    return [read(var) for var in jaxpr.outvars]
+def equations(program: Any) -> Iterator[Any]:
+    """Of a program and of all programs within it."""
+    if type(program) in (tuple, list):
+        for part in program:
+            yield from equations(part)
+    elif hasattr(program, "eqns"):
+        for equation in program.eqns:
+            yield equation
+            yield from equations(list(equation.params.values()))
 
 
 def is_literal(var: Any) -> bool:
@@ -42,25 +40,34 @@ def is_literal(var: Any) -> bool:
     return hasattr(var, "val")
 
 
-def _is_rule(equation: Any) -> bool:
-    return equation.primitive.name.startswith("custom_vjp_call")
+def _evaluate(rule: str, jaxpr: Any, consts: Any, *args: Any) -> list[Any]:
+    values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args]))
+    read = lambda var: var.val if is_literal(var) else values[var]
+    for equation in jaxpr.eqns:
+        inputs = [read(var) for var in equation.invars]
+        if equation.primitive.name.startswith(rule):
+            primal = equation.params["call_jaxpr"]
+            results = _evaluate(rule, primal.jaxpr, primal.consts, *inputs)
+        else:
+            params = {name: _strip(rule, value) for name, value in equation.params.items()}
+            results = equation.primitive.bind(*inputs, **equation.primitive.get_bind_params(params))
+            results = results if equation.primitive.multiple_results else [results]
+        values.update(zip(equation.outvars, results))
+    return [read(var) for var in jaxpr.outvars]
 
 
-def _strip(param: Any) -> Any:
+def _strip(rule: str, param: Any) -> Any:
     """A parameter of an equation, its programs rewritten where they contain a rule."""
     if type(param) in (tuple, list):
-        return type(param)(map(_strip, param))
-    if not _contains_rule(param):
+        return type(param)(_strip(rule, part) for part in param)
+    if not _contains(rule, param):
         return param
     jaxpr, consts = getattr(param, "jaxpr", param), getattr(param, "consts", ())
     avals = [var.aval for var in jaxpr.invars]
     inputs = [jax.ShapeDtypeStruct(aval.shape, aval.dtype, weak_type=aval.weak_type) for aval in avals]
-    rewritten = jax.make_jaxpr(partial(_evaluate, jaxpr, consts))(*inputs)
+    rewritten = jax.make_jaxpr(partial(_evaluate, rule, jaxpr, consts))(*inputs)
     return rewritten if hasattr(param, "jaxpr") else rewritten.jaxpr  # before JAX 0.12 some carry no constants
 
 
-def _contains_rule(param: Any) -> bool:
-    if type(param) in (tuple, list):
-        return any(map(_contains_rule, param))
-    equations = getattr(param, "eqns", ())
-    return any(_is_rule(equation) or any(map(_contains_rule, equation.params.values())) for equation in equations)
+def _contains(rule: str, param: Any) -> bool:
+    return any(equation.primitive.name.startswith(rule) for equation in equations(param))

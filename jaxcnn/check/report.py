@@ -1,31 +1,27 @@
-"""What a check found, and how it reads."""
+"""What a check found."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import dataclasses
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-TOLERANCE = {"float64": 1e-9, "float32": 5e-5, "bfloat16": 5e-2, "float16": 1e-2}
-FINITE_TOLERANCE = 1e-6
-SECOND_TOLERANCE = 1e-9
+import numpy as np
+
+from jaxcnn.check import text
+from jaxcnn.check.diagnosis import Diagnosis
+from jaxcnn.check.error import Error
 
 
 @dataclass(frozen=True)
-class Error:
-    """A difference relative to the largest entry of what was expected, and the largest that may be.
+class Cell:
+    """Of a gradient: what the rule says, what autodiff says, and finite differences (None where they say nothing)."""
 
-    A `note` stands in the place of a number: of what does not apply (size 0) or what could not be run (infinite size).
-    """
-
-    size: float
-    bound: float
-    note: str = ""
-
-    @property
-    def ok(self) -> bool:
-        return bool(self.size <= self.bound)
-
-    def __str__(self) -> str:
-        mark = "" if self.ok else " ✗"
-        return f"{self.note or format(self.size, '.1e')}{mark}"
+    index: tuple[int, ...]
+    hand: float | complex
+    autodiff: float | complex | None
+    finite: float | None
 
 
 @dataclass(frozen=True)
@@ -37,6 +33,10 @@ class Argument:
     gradient_type: str
     autodiff: Error
     finite: Error
+    diagnoses: tuple[Diagnosis, ...] = ()
+    worst_cells: tuple[Cell, ...] = ()
+    hand: np.ndarray | None = field(default=None, repr=False, compare=False)
+    expected: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     @property
     def ok(self) -> bool:
@@ -44,49 +44,114 @@ class Argument:
 
 
 @dataclass(frozen=True)
-class Cost:
-    """Of forward and backward together, compiled; residuals are what the backward pass needs kept."""
+class Residual:
+    """An array that the forward pass hands to the backward pass, and where it comes from."""
 
-    residual_bytes: int
-    temporary_bytes: int
-    milliseconds: float
+    type: str
+    source: str
+    bytes: int
 
 
 @dataclass(frozen=True)
+class Program:
+    """Forward and backward together, compiled for one device; a time where it runs, else the compiler's estimate."""
+
+    flops: float | None
+    bytes: float | None
+    temporary_bytes: int | None
+    milliseconds: float | None
+    estimated_milliseconds: float | None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one side costs: what it keeps, and its programs by the device that they are for ("here": this one)."""
+
+    residuals: tuple[Residual, ...]
+    programs: dict[str, Program]
+
+    @property
+    def residual_bytes(self) -> int:
+        return sum(residual.bytes for residual in self.residuals)
+
+    @property
+    def milliseconds(self) -> float | None:
+        return self.programs["here"].milliseconds
+
+
+@dataclass(frozen=True)
+class Smallest:
+    """The smallest arguments, cut from those given, at which the rule is still wrong."""
+
+    args: tuple[Any, ...] = field(repr=False, compare=False)
+    types: dict[str, str]
+    trials: int
+
+
+@dataclass(frozen=True, repr=False)
 class Report:
     name: str
+    fault: Diagnosis | None  # a rule that gives no gradients at all
     arguments: tuple[Argument, ...]
     properties: dict[str, Error]
-    hand: Cost
-    autodiff: Cost
+    smallest: Smallest | None
+    hand: Cost | None
+    autodiff: Cost | None
 
     @property
     def ok(self) -> bool:
-        return all(argument.ok for argument in self.arguments) and all(error.ok for error in self.properties.values())
+        return (
+            self.fault is None
+            and all(argument.ok for argument in self.arguments)
+            and all(error.ok for error in self.properties.values())
+        )
 
-    def __str__(self) -> str:
-        rows = [("gradient of", "is", "against autodiff", "against differences")]
-        for a in self.arguments:
-            kind = a.type if a.type == a.gradient_type else f"{a.gradient_type}, not {a.type} ✗"
-            rows.append((a.name, kind, str(a.autodiff), str(a.finite)))
-        costs = [("cost", "by hand", "by autodiff", "ratio")]
-        for label, field, unit in (
-            ("residuals", "residual_bytes", "B"),
-            ("temporary memory", "temporary_bytes", "B"),
-            ("time", "milliseconds", "ms"),
-        ):
-            hand, autodiff = getattr(self.hand, field), getattr(self.autodiff, field)
-            ratio = f"{hand / autodiff:.2f}" if autodiff else "–"
-            costs.append((label, _amount(hand, unit), _amount(autodiff, unit), ratio))
-        properties = [(name, str(error)) for name, error in self.properties.items()]
-        title = f"{self.name}: {'ok' if self.ok else 'WRONG'}"
-        return "\n".join([title, *_table(rows), *_table(properties), *_table(costs)])
+    def __repr__(self) -> str:
+        return text.plain(self)
+
+    def __rich__(self) -> Any:
+        return text.rich(self)
+
+    def show(self) -> None:
+        """Prints the table, with colours where rich is installed and this is a terminal."""
+        text.show(self)
+
+    def to_json(self) -> str:
+        """Everything but the arrays; what JSON has no numbers for (NaN, infinities) as strings."""
+        fields = {"ok": self.ok, **dataclasses.asdict(self)}
+        if fields["smallest"] is not None:
+            del fields["smallest"]["args"]
+        for argument, entry in zip(self.arguments, fields["arguments"]):
+            entry["ok"] = argument.ok
+            del entry["hand"], entry["expected"]
+        for side in ("hand", "autodiff"):
+            if (cost := getattr(self, side)) is not None:
+                fields[side]["residual_bytes"] = cost.residual_bytes
+        return json.dumps(_as_json(fields), allow_nan=False)
+
+    def draw(self, path: str | Path) -> None:
+        """Draws each gradient by the rule, by autodiff and their difference, cell by cell; needs matplotlib.
+
+        The two longest axes make the tiles of a picture, the other axes arrange them; those with the largest errors
+        come first.
+
+        Raises:
+          ImportError: matplotlib is not installed.
+          ValueError: there are no gradients to draw.
+        """
+        from jaxcnn.check import picture
+
+        picture.draw(self, Path(path))
 
 
-def _amount(value: int | float, unit: str) -> str:
-    return f"{value:.3f} {unit}" if isinstance(value, float) else f"{value:,} {unit}"
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return ["  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+def _as_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _as_json(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_json(entry) for entry in value]
+    if isinstance(value, complex):
+        return str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value

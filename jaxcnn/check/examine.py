@@ -1,0 +1,135 @@
+"""One argument's gradient: its errors, and, where it is wrong, what is wrong with it."""
+
+import itertools
+import math
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn.check import tolerance
+from jaxcnn.check.diagnosis import Diagnosis, Evidence, name_kind
+from jaxcnn.check.error import Error, differences, largest, wide
+from jaxcnn.check.finite import slopes
+from jaxcnn.check.gradients import Gradients, against_autodiff, bound_of
+from jaxcnn.check.point import Point, type_of
+from jaxcnn.check.report import Argument, Cell
+
+SHOWN = 3  # worst cells in a report
+PROBED = 24  # wrong cells whose slopes are looked at
+FEW = 512  # cells of an argument that differences alone can fill
+NUMERIC_BOUND = 1e-4  # of a gradient by differences, cell by cell
+
+
+def examine(point: Point, found: Gradients, argument: int, finite: Error) -> Argument:
+    name, leaf = point.names[argument], point.floats[argument]
+    autodiff = against_autodiff(point, found, argument)
+    if autodiff.ok and autodiff.note and finite.note:
+        autodiff = Error(math.inf, 0.0, f"{autodiff.note}, and nothing else to compare with")
+    if found.hand is None:
+        return Argument(name, type_of(leaf), "none", autodiff, finite)
+    hand, expected, bound = found.hand[argument], None, bound_of(point, argument)
+    if found.expected is not None and not (autodiff.ok and autodiff.note):
+        expected = wide(found.expected[argument])
+    elif not finite.ok and leaf.size <= FEW and not jnp.iscomplexobj(leaf):
+        expected, bound = _by_differences(point, argument), NUMERIC_BOUND
+    diagnoses: list[Diagnosis] = []
+    cells: list[Cell] = []
+    if hand.dtype != leaf.dtype:
+        diagnoses.append(Diagnosis("wrong dtype", f"{hand.dtype.name}, and the argument is {leaf.dtype.name}"))
+        bound = max(bound, tolerance.FIRST.get(hand.dtype.name, 0))
+    if expected is not None and not (autodiff.ok and finite.ok):
+        kind, cells = _pin_down(point, found, argument, expected, bound)
+        diagnoses += [] if kind is None else [kind]
+    if not finite.ok and not diagnoses and not np.isfinite(wide(hand)).all():
+        diagnoses.append(Diagnosis("not finite", "NaN or infinite, as by autodiff"))
+    elif autodiff.ok and not finite.ok and not diagnoses:
+        advice = "finite differences disagree, and no single cell shows why: is there a stop_gradient in fn?"
+        diagnoses.append(Diagnosis("not the derivative of the value", advice))
+    arrays = wide(hand), expected
+    return Argument(name, type_of(leaf), type_of(hand), autodiff, finite, tuple(diagnoses), tuple(cells), *arrays)
+
+
+def explain_fault(message: str, parameters: list[str]) -> Diagnosis:
+    """From what JAX says of a rule that gives no gradients: "... output[1] ... float32[4,3] ... float32[3,4] ..."."""
+    shapes = [shape.split(",") for shape in re.findall(r"of type \w+\[([\d,]*)\]", message)]
+    position = re.search(r"output\[(\d+)\]", message)
+    where = int(position[1]) if position else len(parameters)
+    whose = f"of {parameters[where]}, " if where < len(parameters) else ""
+    if "container (pytree) structure" in message:
+        kind = "wrong structure"
+    elif len(shapes) == 2:
+        kind = "transposed" if sorted(shapes[0]) == sorted(shapes[1]) else "wrong shape"
+    else:
+        kind = "fails"
+    return Diagnosis(kind, whose + message)
+
+
+def _by_differences(point: Point, argument: int) -> np.ndarray | None:
+    leaf = point.floats[argument]
+    try:
+        with jax.enable_x64(True):
+            return slopes(point, argument, range(leaf.size)).middle.reshape(leaf.shape)
+    except Exception:  # the report says already that differences cannot be had
+        return None
+
+
+def _pin_down(
+    point: Point, found: Gradients, argument: int, expected: np.ndarray, bound: float
+) -> tuple[Diagnosis | None, list[Cell]]:
+    """The kind of wrong, and the worst cells with what each oracle says of them."""
+    got = wide(found.hand[argument])  # type: ignore[index]
+    expected = np.where(np.isnan(expected), got, expected)
+    off = differences(got, expected)
+    wrong = off > bound * largest(expected)
+    if not wrong.any():
+        return None, []
+    worst = np.argsort(-off, axis=None, kind="stable")[:SHOWN]
+    probed = np.flatnonzero(wrong)
+    probed = probed[np.linspace(0, len(probed) - 1, min(PROBED, len(probed))).astype(int)]
+    middle, at_kink = _slopes(point, argument, [*worst.tolist(), *probed.tolist()], largest(expected))
+    evidence = Evidence(
+        got,
+        expected,
+        bound,
+        wrong,
+        bool(np.all(at_kink[len(worst) :])),
+        {name: wide(e) for name, e in zip(point.names, found.expected or []) if name != point.names[argument]},
+        _terms(point, found, got.shape),
+    )
+    cells = [
+        Cell(
+            tuple(map(int, np.unravel_index(cell, got.shape))),
+            got.flat[cell].item(),
+            expected.flat[cell].item(),
+            None if kink or not np.isfinite(slope) else float(slope),
+        )
+        for cell, slope, kink in zip(worst, middle, at_kink)
+    ]
+    return name_kind(evidence), cells
+
+
+def _slopes(point: Point, argument: int, cells: list[int], scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """The central slope in each cell, and whether those to both sides differ."""
+    unknown = np.full(len(cells), np.nan), np.zeros(len(cells), bool)
+    if jnp.iscomplexobj(point.floats[argument]):
+        return unknown
+    try:
+        with jax.enable_x64(True):
+            sides = slopes(point, argument, cells)
+    except Exception:  # where differences cannot be had, the others still speak
+        return unknown
+    return sides.middle, np.abs(sides.ahead - sides.behind) > tolerance.KINK * scale
+
+
+def _terms(point: Point, found: Gradients, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Arrays of this shape that a missing term may be made of; the cotangent also with one or two factors."""
+    leaves = [*zip(point.names, point.floats), *(("the value", leaf) for leaf in found.value or [])]
+    arrays = {name: wide(leaf) for name, leaf in leaves if leaf.shape == shape}
+    terms = dict(arrays)
+    for dy in (wide(leaf) for leaf in point.dy if leaf.shape == shape):
+        for count in (0, 1, 2):
+            for names in itertools.combinations_with_replacement(arrays, count):
+                terms[" · ".join(("the cotangent", *names))] = math.prod((arrays[name] for name in names), start=dy)
+    return terms
