@@ -66,7 +66,7 @@ def compile_for(device: jax.Device, function: Callable, *args: Any, **options: A
     costs = program.cost_analysis() or _gpu_costs(lowered, program, instructions, results)
     return Program(
         costs["optimal_seconds"] % 1 if "optimal_seconds" in costs else None,  # −1 for each call that it does not know
-        costs["flops"],
+        costs.get("flops", 0.0),
         costs["bytes accessed"],
         program.memory_analysis().temp_size_in_bytes,
         sum(_size(result) for _, result, op, of, _ in instructions if _transposes(op, result, results.get(of.strip("%")))),
@@ -89,7 +89,7 @@ def _gpu_costs(lowered, program, instructions, results) -> dict[str, Any]:
         for _, result, op, of, _ in instructions
         if op == "custom-call"
     )
-    flops = analyse(lowered.compiler_ir("hlo").as_hlo_module())["flops"]
+    flops = analyse(lowered.compiler_ir("hlo").as_hlo_module()).get("flops", 0.0)
     return {"flops": flops, "bytes accessed": analyse(optimised)["bytes accessed"] + called}
 
 
