@@ -20,6 +20,7 @@ ALONE = {  # what libtpu would ask the machine, and the CUDA plugin the driver
     "TPU_ACCELERATOR_TYPE": "v5litepod-4",
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_WORKER_ID": "0",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
     "JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1",
 }
 OPTIONS = {"tpu": {}, "cuda": {"xla_gpu_autotune_level": 0}}  # tuning would run kernels
