@@ -31,6 +31,7 @@ LEGEND = (
     "the time of compiling. In brackets over autodiff's; of calls of libraries and scatters, autodiff's where they differ.",
 )
 MOST = 1.02  # times autodiff's
+PAGE = 4096  # bytes of temporary memory that count as none
 COSTS = ("seconds", "bytes", "flops", "temporary_bytes", "transposed_bytes", "compile_seconds", "calls", "scatters")
 RATIOS = {"seconds": "seconds", "bytes": "bytes", "temporary_bytes": "temporary memory"}
 SCALES = {
@@ -135,7 +136,7 @@ def misses(platform: str, result: dict[str, Any]) -> Iterator[str]:
     """What is worse than it should be."""
     hand, autodiff = result["hand"], result["autodiff"]
     for name in ("seconds", "bytes", "temporary_bytes"):
-        if hand[name] is not None and hand[name] > MOST * autodiff[name]:
+        if hand[name] is not None and hand[name] > max(MOST * autodiff[name], PAGE * (name == "temporary_bytes")):
             yield f"{name.replace('_', ' ')} {hand[name]:.4g}, by autodiff {autodiff[name]:.4g}"
     if platform == "cuda":
         if hand["scatters"]:

@@ -25,7 +25,7 @@ ALONE = {  # what libtpu would ask the machine, and the CUDA plugin the driver
 }
 OPTIONS = {"tpu": {}, "cuda": {"xla_gpu_autotune_level": 0}}  # tuning would run kernels
 
-INSTRUCTION = re.compile(r"^ *(?:ROOT )?%?(\S+) = (.*?) ([a-z][\w\-]*)\(([^)]*)\)(.*)", re.M)
+INSTRUCTION = re.compile(r"^ *(?:ROOT )?%?(\S+) = (.*?) ([a-z][\w\-]*)\(([^)]*)\)", re.M)
 ARRAY = re.compile(r"([a-z]+)(\d*)[a-z0-9]*\[([\d,]*)\](?:\{([\d,]*))?")
 
 
@@ -70,9 +70,9 @@ def compile_for(device: jax.Device, function: Callable, *args: Any, **options: A
         costs.get("flops", 0.0),
         costs["bytes accessed"],
         program.memory_analysis().temp_size_in_bytes,
-        sum(_size(result) for _, result, op, of, _ in instructions if _transposes(op, result, results.get(of.strip("%")))),
+        sum(_size(result) for _, result, op, of in instructions if _transposes(op, result, results.get(of.strip("%")))),
         Counter(re.findall(r'custom_call_target="(__[^"]*)"', text)),
-        sum(op in ("scatter", "select-and-scatter") for _, _, op, _, _ in instructions),
+        sum(op in ("scatter", "select-and-scatter") for _, _, op, _ in instructions),
         seconds,
         text,
     )
@@ -87,7 +87,7 @@ def _gpu_costs(lowered, program, instructions, results) -> dict[str, Any]:
     (optimised,) = program.runtime_executable().hlo_modules()
     called = sum(
         _size(result) + sum(_size(results[name.strip(" %")]) for name in of.split(","))
-        for _, result, op, of, _ in instructions
+        for _, result, op, of in instructions
         if op == "custom-call"
     )
     flops = analyse(lowered.compiler_ir("hlo").as_hlo_module()).get("flops", 0.0)

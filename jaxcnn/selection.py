@@ -6,6 +6,7 @@ comparison that a NaN loses, and which sums 16 bits in 16 bits: here it is calle
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.custom_batching import custom_vmap
 
@@ -23,7 +24,7 @@ def fits(window: Window, ties: Ties) -> bool:
 def find_maximum(x: jax.Array, window: Window) -> tuple[jax.Array, Switches]:
     """The maximum of each window of x (n, *spatial, c), and zeros in the place of switches."""
     cropped, pads = _crop(x, window)
-    lowest = jnp.asarray(lowest_of(x.dtype), x.dtype)
+    lowest = np.asarray(lowest_of(x.dtype), x.dtype)
     y = lax.reduce_window(cropped, lowest, lax.max, _full(window.size), _full(window.strides), pads)
     return y, (jnp.zeros(y.shape, number_type(window)),)
 
