@@ -1,18 +1,17 @@
 """Compiles every op and the networks' training steps for a TPU v5e or an H100, on a machine that has neither.
 
 `python benchmarks/accelerators.py --platform tpu`, in an environment of its own (`pip install '.[train,tpu]'`, for an
-H100 `'.[train,cuda13]'`). Nothing runs: the numbers are those of the platform's own compiler, hand rules beside autodiff.
-A ratio below 1 means that the hand rules take less.
+H100 `'.[train,cuda13]'`). Nothing runs: the numbers are those of the platform's own compiler, hand rules beside
+autodiff. A ratio below 1 means that the hand rules take less.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from calls import CALLS, Call
 from measure import Effort
 from networks import NETWORKS, Training
@@ -27,8 +26,9 @@ SIDES = {"hand": jaxcnn, "autodiff": jaxcnn.reference}
 HEADER = ("program", "µs", "MB", "GFLOP", "temporary MB", "transposed MB", "compile s", "library calls", "scatters")
 LEGEND = (
     "Of forward and backward as one program, by XLA's cost model for that",
-    "platform: time (it has none for an H100), bytes read and written, FLOPs; temporary memory, what transposes move, and",
-    "the time of compiling. In brackets over autodiff's; of calls of libraries and scatters, autodiff's where they differ.",
+    "platform: time (it has none for an H100), bytes read and written, FLOPs; temporary memory, what transposes move,",
+    "and the time of compiling. In brackets over autodiff's; of calls of libraries and scatters, autodiff's, where",
+    "they differ.",
 )
 MOST = 1.02  # times autodiff's
 PAGE = 4096  # bytes of temporary memory that count as none
@@ -154,6 +154,6 @@ if __name__ == "__main__":
     options = options.parse_args()
     target = devices(options.platform)[0]
     legend = (f"Compiled for {target.device_kind}. {LEGEND[0]}", *LEGEND[1:])
-    means = {label: 0.9 for label in RATIOS.values()}
+    means = dict.fromkeys(RATIOS.values(), 0.9)
     found = partial(misses, options.platform)
     run(Table(HEADER, legend, partial(measure, target), cells, ratios, found, means, peers=()), ROWS, options)

@@ -1,6 +1,5 @@
 """The ops that are no convolutions and no plain pools: one call each, of sizes that training has."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any

@@ -20,7 +20,7 @@ DEVICES = (1, 4, 8, 32, 256)
 
 
 class Machine(NamedTuple):
-    """What is assumed: of a device, bytes and FLOPs a second; of the slowest link of a ring, bytes a second, and seconds."""
+    """What is assumed of a device, bytes and FLOPs a second, and of the slowest link of a ring, bytes a second."""
 
     name: str
     memory: float

@@ -24,7 +24,7 @@ from accelerators import ROWS, SIDES
 from topology import compile_for, devices
 import jax, jaxcnn, re
 
-device, wanted = devices("tpu")[0], re.compile("LeNet|ResNet average 7|max 2x2, .32|^softmax, .1024|^relu, |digits, .32")
+device, wanted = devices("tpu")[0], re.compile("LeNet|average 7|max 2x2, .32|^softmax, .10|^relu, |digits, .32")
 rows = [row for row in ROWS if wanted.search(row.name) and row.dtype == "float32"]
 assert len(rows) == 6, [row.name for row in rows]
 for row in rows:
@@ -40,18 +40,16 @@ assert len(re.findall(r" = bf16\\S+ convolution\\(", text)) == 2, text
 
 
 @pytest.mark.parametrize(
-    ("size", "options"),
+    ("dtype", "size", "options"),
     [
-        ((2, 2), {"strides": 2, "padding": 0}),
-        ((3, 3), {"strides": 2, "padding": 1}),
-        ((3, 3), {"strides": (2, 1), "padding": ((2, -1), (-1, 2))}),
-        ((2, 2), {"strides": 3, "padding": "VALID"}),
+        ("float32", 2, {"strides": 2, "padding": 0}),
+        ("bfloat16", 3, {"strides": 2, "padding": 1}),
+        ("float32", 3, {"strides": (2, 1), "padding": ((2, -1), (-1, 2))}),
     ],
 )
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_selection_is_the_maximum_of_the_switches(size, options, dtype):
+def test_selection_is_the_maximum_of_the_switches(dtype, size, options):
     """NaN among few and many, infinities, pads and crops."""
-    window = Window.of("test", (9, 11), size, **options)
+    window = Window.of("test", (9, 11), (size, size), **options)
     draw = np.random.default_rng(0)
     x = draw.permutation(2 * 9 * 11 * 3).reshape(2, 9, 11, 3) % 251 - 100.0
     for value, part in ((np.inf, 0.02), (-np.inf, 0.4), (np.nan, 0.05)):

@@ -42,7 +42,7 @@ def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 3))
 def _compute(name: str, a: jax.Array, b: jax.Array, conv: Convolution) -> jax.Array:
-    """One of the maps: on a CPU by the algorithm of the choice, elsewhere as one call; also of batches that vmap makes."""
+    """One of the maps: on a CPU by the algorithm of the choice, elsewhere as one call; also of batches by vmap."""
 
     @custom_vmap
     def compute(a, b):

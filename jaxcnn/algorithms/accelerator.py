@@ -26,9 +26,9 @@ def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
     """dz, dilated by the strides, with the flipped kernel, its channel axes exchanged within each group."""
     window, g = conv.window, conv.groups
     *size, c, k = w.shape
-    w = jnp.flip(w, range(window.dims))
     if g > 1:
         w = jnp.moveaxis(w.reshape(*size, c, g, k // g), -2, -3).reshape(*size, g * c, k // g)
+    w = jnp.flip(w, range(window.dims))  # last, so that XLA sees it
     layouts = _channels_last(dz.ndim), _exchange(_kernel(dz.ndim)), _channels_last(dz.ndim)
     return _convolve(
         dz, w, conv, layouts, window.input_gradient_pads, spread=window.strides, dilation=window.dilation, groups=g
