@@ -28,9 +28,10 @@ class Table(NamedTuple):
     ratios: Callable[[Result], dict[str, float]]
     misses: Callable[[Result], Iterable[str]]
     means: Mapping[str, float] = MappingProxyType({})  # what the geometric mean of a ratio should be at most
+    peers: Sequence[str] = PEERS  # what is timed beside it, where installed
 
 
-def parser(description: str) -> argparse.ArgumentParser:
+def parser(description: str, *, timed: bool = True) -> argparse.ArgumentParser:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=description, formatter_class=form, allow_abbrev=False)
     pattern = lambda text: re.compile(text, re.IGNORECASE)
@@ -38,7 +39,9 @@ def parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every number there")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write what is printed there too")
     parser.add_argument("--chart", type=Path, metavar="FILE", help="draw the ratios there, as PNG")
-    parser.add_argument("--quick", action="store_true", help="few short blocks, for a first look")
+    parser.set_defaults(quick=False)
+    if timed:
+        parser.add_argument("--quick", action="store_true", help="few short blocks, for a first look")
     return parser
 
 
@@ -56,7 +59,7 @@ def run(table: Table, workloads: Iterable[Any], options: argparse.Namespace) -> 
         lines.extend(more)
 
     say(", ".join(f"{name} {value}" for name, value in facts.items()), "")
-    for peer in PEERS:
+    for peer in table.peers:
         if not installed(peer):
             say(f"{peer} is not installed, and left out.", "")
     say(_row(table.header), _row(["---"] * len(table.header)))
@@ -117,7 +120,7 @@ def _draw(bars: dict[str, dict[str, float]], path: Path) -> None:
         at = {row + i * height: ratios[label] for row, ratios in enumerate(bars.values()) if label in ratios}
         axes.barh(list(at), [ratio - 1 for ratio in at.values()], height, left=1, label=label)
     axes.axvline(1, color="black", linewidth=0.8)
-    label = "time by hand over that of each: left of 1 the hand rules are faster"
+    label = "by hand over each: left of 1 the hand rules are better"
     axes.set(xscale="log", xlabel=label, ylim=(len(bars), -0.5))
     axes.xaxis.set(major_locator=LogLocator(subs=(1, 2, 5)), major_formatter="{x:g}")
     axes.minorticks_off()

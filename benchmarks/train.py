@@ -22,6 +22,7 @@ from report import Table, parser, run
 import jaxcnn
 
 RATE, STEPS = 1e-4, 5
+ADAM = optax.adam(RATE)
 HEADER = ("training step", "ms", "quartiles", "/ autodiff", "/ Flax", "/ PyTorch", "in a scan", "memory", "compile")
 LEGEND = (
     "Median of a step by hand in ms, and what it is over a step of each peer. In a scan: a step by hand, of"
@@ -31,17 +32,29 @@ LEGEND = (
 )
 
 
+def adam_step(loss: Callable) -> Callable:
+    """(state, *data) -> (state, loss), where the state is the parameters and Adam's moments."""
+
+    def step(state, *data):
+        params, moments = state
+        value, gradients = jax.value_and_grad(loss)(params, *data)
+        updates, moments = ADAM.update(gradients, moments)
+        return (optax.apply_updates(params, updates), moments), value
+
+    return step
+
+
+def objective(workload: Training, ops: Any) -> Callable:
+    """The loss of a network over a module's ops, of parameters, images and labels."""
+    cross_entropy = ops.softmax_cross_entropy_with_integer_labels
+    return lambda params, x, labels: cross_entropy(workload.apply(params, x, ops), labels).mean()
+
+
 class Step:
     """A compiled step, or several in one scan, and its state. A call returns the loss before (the first of) them."""
 
     def __init__(self, loss: Callable, params: Any, data: tuple[np.ndarray, np.ndarray], steps: int = 1):
-        optimizer = optax.adam(RATE)
-
-        def step(state, *data):
-            params, moments = state
-            value, gradients = jax.value_and_grad(loss)(params, *data)
-            updates, moments = optimizer.update(gradients, moments)
-            return (optax.apply_updates(params, updates), moments), value
+        step = adam_step(loss)
 
         def scan(state, *data):
             state, values = lax.scan(lambda state, _: step(state, *data), state, length=steps)
@@ -49,7 +62,7 @@ class Step:
 
         params = jax.tree.map(jnp.array, params)
         self.parameters = sum(leaf.size for leaf in jax.tree.leaves(params))
-        self.state, self.data = (params, optimizer.init(params)), [jnp.asarray(array) for array in data]
+        self.state, self.data = (params, ADAM.init(params)), [jnp.asarray(array) for array in data]
         start = time.perf_counter()
         program = jax.jit(step if steps == 1 else scan, donate_argnums=0)
         self.program = program.lower(self.state, *self.data).compile()
@@ -64,15 +77,10 @@ class Step:
 def build(workload: Training) -> dict[str, Callable[[], Any]]:
     """The programs, all with equal parameters and on equal data."""
     start, data = workload.init(), workload.data()
-
-    def ours(ops):
-        cross_entropy = ops.softmax_cross_entropy_with_integer_labels
-        return lambda params, x, labels: cross_entropy(workload.apply(params, x, ops), labels).mean()
-
     programs: dict[str, Any] = {
-        "hand": Step(ours(jaxcnn), start, data),
-        "autodiff": Step(ours(jaxcnn.reference), start, data),
-        "scan": Step(ours(jaxcnn), start, data, STEPS),
+        "hand": Step(objective(workload, jaxcnn), start, data),
+        "autodiff": Step(objective(workload, jaxcnn.reference), start, data),
+        "scan": Step(objective(workload, jaxcnn), start, data, STEPS),
     }
     if installed("flax"):
         from flax_networks import FlaxNetwork

@@ -180,7 +180,8 @@ def _gelu_fwd(x, approximate):
 
 
 def _gelu_bwd(approximate, x, dy):
-    wide = widen(lax.optimization_barrier(x))  # else XLA keeps Φ from the forward pass, besides x
+    # On a CPU XLA would keep Φ from the forward pass, besides x.
+    wide = widen(lax.platform_dependent(x, cpu=lax.optimization_barrier, default=lambda x: x))
     if approximate:
         t = _tanh_u(wide)
         slope = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * wide * wide)

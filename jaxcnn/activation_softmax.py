@@ -31,7 +31,7 @@ def softmax(
     Returns:
       y: of the shape and dtype of x; computed in float32 or better. +inf gives NaN, as does a row of −inf.
 
-    Keeps y; recomputes nothing.
+    Keeps y; recomputes nothing. Accelerators keep x and where, and recompute y.
 
     Raises:
       ValueError: an axis that x does not have, a `where` that does not broadcast to x.
@@ -57,12 +57,26 @@ def _softmax(
 
 def _softmax_fwd(x, where, axes):
     y = jax.nn.softmax(widen(x), axes, where).astype(x.dtype)
-    return y, y
+    return y, (x, where, y)
 
 
-def _softmax_bwd(axes, y, dy):
-    p, dy = widen(y), widen(dy)
-    return (p * (dy - jnp.sum(p * dy, axes, keepdims=True))).astype(y.dtype), None
+def _softmax_bwd(axes, residuals, dy):
+    x, where, y = residuals
+    of_cpu = lambda x, y, dy: y * (dy - jnp.sum(y * dy, axes, keepdims=True))
+    of_others = lambda x, y, dy: _softmax_gradient(x, where, dy, axes)
+    dx = lax.platform_dependent(widen(x), widen(y), widen(dy), cpu=of_cpu, default=of_others)
+    return dx.astype(y.dtype), None
+
+
+def _softmax_gradient(x, where, dy, axes):
+    """y·(dy − Σ y·dy) from x: the exponentials of the forward pass serve once more, or cost less than reading y."""
+    counted = x if where is None else jnp.where(where, x, -jnp.inf)
+    largest = lax.stop_gradient(jnp.max(counted, axes, keepdims=True, initial=-jnp.inf))
+    e = jnp.exp(counted - largest)
+    e = e if where is None else jnp.where(where, e, 0)
+    total = jnp.sum(e, axes, keepdims=True)
+    dx = (dy / total - jnp.sum(e * dy, axes, keepdims=True) / jnp.square(total)) * e
+    return dx if where is None else jnp.where(where, dx, 0)
 
 
 _softmax.defvjp(_softmax_fwd, _softmax_bwd)

@@ -180,10 +180,12 @@ def _batch_norm_inference_bwd(static, residuals, dy):
     dy, d = dy.astype(wide), x.astype(wide) - mean.astype(wide)
     factor = rstd if scale is None else rstd * scale.astype(wide)
     sum_dy, sum_dyx = jnp.sum(dy, static.axes, keepdims=True), rstd * jnp.sum(dy * d, static.axes, keepdims=True)
-    dmean, dvar = -factor * sum_dy, factor * rstd * sum_dyx / -2
-    dx = (dy * factor).astype(x.dtype)
+    dx, dvar = dy * factor, factor * rstd * sum_dyx / -2
+    of_tpu = lambda dx, sum_dy: -jnp.sum(dx, static.axes, keepdims=True)  # then all sums are in the pass that writes dx
+    dmean = lax.platform_dependent(dx, sum_dy, tpu=of_tpu, default=lambda dx, sum_dy: -factor * sum_dy)
     gradients = ((mean, dmean), (var, dvar), (scale, sum_dyx), (bias, sum_dy))
-    return dx, *(None if primal is None else gradient.astype(primal.dtype) for primal, gradient in gradients)
+    cast = (None if primal is None else gradient.astype(primal.dtype) for primal, gradient in gradients)
+    return dx.astype(x.dtype), *cast
 
 
 _batch_norm_inference.defvjp(_batch_norm_inference_fwd, _batch_norm_inference_bwd)

@@ -77,9 +77,11 @@ def _local_response_norm_fwd(x, static):
 def _local_response_norm_bwd(static, x, dy):
     wide, dy = widen(x), widen(dy)
     s = _response(wide, static)
-    dy = dy * s**-static.beta
     slope = 2 * static.alpha * static.beta / static.size
-    return ((dy - slope * wide * _sum(dy * wide / s, static, mirrored=True)).astype(x.dtype),)
+    # A CPU has one power to compute, a GPU one array less to store.
+    steeper = lax.platform_dependent(s, cpu=lambda s: s**-static.beta / s, default=lambda s: s ** (-static.beta - 1))
+    spread = slope * wide * _sum(dy * wide * steeper, static, mirrored=True)
+    return ((dy * s**-static.beta - spread).astype(x.dtype),)
 
 
 _local_response_norm.defvjp(_local_response_norm_fwd, _local_response_norm_bwd)

@@ -1,4 +1,5 @@
-"""Maxima over windows. The gradient is a fixed sum over window offsets: no scatter anywhere."""
+"""Maxima over windows. The gradient is a fixed sum over window offsets; on a TPU, where that is native and costs less,
+select-and-scatter."""
 
 import math
 from functools import partial
@@ -10,6 +11,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Int32, Integer, Num, Real
 
+from jaxcnn import selection
 from jaxcnn.arguments import AnyArray, channels_last, error, spatial_dims, to_array, to_choice, to_ints
 from jaxcnn.shards import per_shard
 from jaxcnn.switches import Ties, find_maximum, is_switched, share, spread
@@ -50,7 +52,8 @@ def max_pool(
       y: (n, *output, c), laid out and typed like x.
 
     Keeps one unsigned integer for each output: the number of the first maximal tap, or for other ties a bit for each
-    tap (an integer for every 32); recomputes nothing.
+    tap (an integer for every 32); recomputes nothing. A TPU keeps x instead where a stride is larger than 1, and
+    chooses between equal maxima itself.
 
     Raises:
       ValueError: a window that does not fit x, an option out of its range.
@@ -81,11 +84,16 @@ def _max_pool(x: Real[Array, "n *spatial c"], static: _MaxPool) -> Real[Array, "
 
 
 def _max_pool_fwd(x, static):
-    return _maximum(x, static)
+    if not selection.fits(*static):
+        return _maximum(x, static)
+    y, switches = _maximum_of_platform(x, static)
+    return y, (x, *switches)
 
 
-def _max_pool_bwd(static, switches, dy):
-    return (spread(dy, switches, *static).astype(dy.dtype),)
+def _max_pool_bwd(static, residuals, dy):
+    if not selection.fits(*static):
+        return (spread(dy, residuals, *static).astype(dy.dtype),)
+    return (_give_back(dy, *residuals, static).astype(dy.dtype),)
 
 
 _max_pool.defvjp(_max_pool_fwd, _max_pool_bwd)
@@ -106,6 +114,36 @@ def _maximum_jvp(static, primals, tangents):
     through = lambda tap, total: total + jnp.where(is_switched(switches, tap, ties), read(tap), 0)
     dy = repeat(window.taps, through, jnp.zeros_like(y)) * share(switches, ties, y.dtype)
     return (y, switches), (dy, tuple(np.zeros(word.shape, jax.dtypes.float0) for word in switches))
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(1,))
+def _maximum_of_platform(x, static):
+    """`_maximum`; on a TPU without switches."""
+    without = lambda x: selection.find_maximum(x, static.window)
+    return lax.platform_dependent(x, tpu=without, default=partial(_maximum, static=static))
+
+
+_maximum_of_platform.defjvp(_maximum_jvp)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _give_back(dy, x, switches, static):
+    """`spread`; on a TPU, which has no switches, of the maxima in x."""
+    of_tpu = lambda dy, x, switches: selection.spread(dy, x, static.window)
+    of_others = lambda dy, x, switches: spread(dy, (switches,), *static)
+    return lax.platform_dependent(dy, x, switches, tpu=of_tpu, default=of_others)
+
+
+@partial(_give_back.defjvp, symbolic_zeros=True)
+def _give_back_jvp(static, primals, tangents):
+    """For derivatives of the gradient, which is linear in dy and piecewise constant in x."""
+    (dy, x, switches), (ddy, *_) = primals, tangents
+    dx = _give_back(dy, x, switches, static)
+    if isinstance(ddy, jax.custom_derivatives.SymbolicZero):
+        return dx, jnp.zeros_like(dx)
+    found = lambda x, switches: _maximum(x, static)[1][0]
+    switches = lax.platform_dependent(x, switches, tpu=found, default=lambda x, switches: switches)
+    return dx, spread(ddy, (switches,), *static)
 
 
 def min_pool(

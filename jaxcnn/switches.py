@@ -25,9 +25,19 @@ Switches = tuple[jax.Array, ...]
 PADDED = 16e6  # bytes of an input that is padded as a whole
 
 
+def lowest_of(dtype: Any) -> Any:
+    """What is below every number of this dtype, or equal to the lowest."""
+    return -jnp.inf if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo(dtype).min
+
+
+def number_type(window: Window) -> np.dtype:
+    """The dtype of the number of a tap."""
+    return np.min_scalar_type(window.taps)
+
+
 def find_maximum(x: jax.Array, window: Window, ties: Ties) -> tuple[jax.Array, Switches]:
     """The maximum of each window of x (n, *spatial, c), and its switches."""
-    lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
+    lowest = lowest_of(x.dtype)
     y, switches, of_input = (_find_first if ties == "first" else _find_all)(x, window, lowest)
     if not window.inside().all():  # where y is the lowest value, padding equals it, and so do all cells of the input
         switches = tuple(jnp.where(y == lowest, valid, found) for found, valid in zip(switches, of_input))
@@ -74,7 +84,7 @@ def spread(dy: jax.Array, switches: Switches, window: Window, ties: Ties) -> jax
 
 def _find_first(x, window, lowest):
     """The maximum, the number of its first tap, and that of the first tap in the input."""
-    dtype = np.min_scalar_type(window.taps)
+    dtype = number_type(window)
     y, number, below = x, jnp.zeros(x.shape, dtype), 1
     for part in passes(window):
         y, number = _pass(y, number, below, part, lowest)

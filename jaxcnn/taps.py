@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn.window import Window
+from jaxcnn.window import Pads, Window
 
 UNROLL = 64
 FUSE = 16  # taps; a window of more is taken one dimension after the other
@@ -72,17 +72,41 @@ def read_taps(x: jax.Array, window: Window, fill: Any) -> Callable[[Any], jax.Ar
 
 def sum_windows(x: jax.Array, window: Window) -> jax.Array:
     """Σ_i x̃[s·p + d·i] for every output p."""
-    for part in passes(window):
-        read = read_taps(x, part, 0)
-        x = repeat(part.taps, _adding(read), jnp.zeros((x.shape[0], *part.output, x.shape[-1]), x.dtype))
-    return x
+
+    def tap_by_tap(x):
+        for part in passes(window):
+            read = read_taps(x, part, 0)
+            x = repeat(part.taps, _adding(read), jnp.zeros((x.shape[0], *part.output, x.shape[-1]), x.dtype))
+        return x
+
+    return _unless_native(tap_by_tap, x, window, window.pads, window.strides)
 
 
 def spread_windows(dy: jax.Array, window: Window) -> jax.Array:
     """The adjoint: Σ_{(p,i): a(p,i) = a} dy[p] for every cell a."""
-    for part in reversed(passes(window)):
-        dy = sum_taps(_every_tap(part), (dy,), part)
-    return dy
+
+    def tap_by_tap(dy):
+        for part in reversed(passes(window)):
+            dy = sum_taps(_every_tap(part), (dy,), part)
+        return dy
+
+    return _unless_native(tap_by_tap, dy, window, window.input_gradient_pads, spread=window.strides)
+
+
+def _unless_native(sum: Callable, x: jax.Array, window: Window, pads: Pads, strides: Any = None, spread: Any = None):
+    """sum(x); on a TPU a reduction over windows of x, spread and padded, unless small windows tile an image."""
+    if (window.dims == 2 and window.strides == window.size and window.taps <= FUSE) or 0 in window.output:
+        return sum(x)
+    ones = (1,) * window.dims
+
+    def native(x):
+        edges = [(lo, hi, s - 1) for (lo, hi), s in zip(pads, spread or ones)]
+        zero = np.zeros((), x.dtype)  # concrete, or lax does not know the gradient
+        x = lax.pad(x, zero, [(0, 0, 0), *edges, (0, 0, 0)])
+        size, steps, dilation = ((1, *ints, 1) for ints in (window.size, strides or ones, window.dilation))
+        return lax.reduce_window(x, zero, lax.add, size, steps, "VALID", window_dilation=dilation)
+
+    return lax.platform_dependent(x, tpu=native, default=sum)
 
 
 def _adding(read):

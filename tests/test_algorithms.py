@@ -13,6 +13,7 @@ from compare import assert_close, assert_rule
 
 from jaxcnn import algorithms, taps
 from jaxcnn.algorithms import (
+    accelerator,
     blocks,
     choice,
     chunks,
@@ -73,6 +74,14 @@ GEOMETRY = [(x, w, options) for x, w, options in CONVOLUTIONS if 0 not in convol
 over = partial(pytest.mark.parametrize, "x, w, options")
 DENSE = [row for row in GEOMETRY if row[2].get("groups", 1) == 1]
 GROUPED = [row for row in GEOMETRY if row[2].get("groups", 1) > 1]
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_accelerator(name, x64):
+    for x, w, options in [*DENSE[::6], *GROUPED[::3]]:
+        conv = convolution(x, w, **options)
+        operands = arguments(name, *arrays(x, w, conv))
+        assert_close(getattr(accelerator, name)(*operands, conv), getattr(native, name)(*operands, conv), 1e-12)
 
 
 @pytest.mark.parametrize("name", MAPS)

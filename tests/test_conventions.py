@@ -68,7 +68,7 @@ class TestOp:
 def test_imports_run_one_way():
     """window ← algorithms ← ops ← __init__: ops do not import each other."""
     files = {Path(sys.modules[fn.__module__].__file__).stem for fn in OPS.values()}
-    lower = {"arguments", "window", "operands", "moments", "taps", "switches", "algorithms"}
+    lower = {"arguments", "window", "operands", "moments", "taps", "switches", "selection", "algorithms"}
     for file in [*ROOT.glob("*.py"), *ROOT.glob("algorithms/*.py")]:
         imported = set(re.findall(r"^from jaxcnn\.(\w+)", file.read_text(), re.M))
         if file.stem in files:

@@ -11,6 +11,7 @@ Arrays are channels-last, results have the dtype `conv.accumulate`. Where a sum 
 channel) it is zero.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -18,7 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.custom_batching import custom_vmap
 
-from jaxcnn.algorithms import choice, native
+from jaxcnn.algorithms import accelerator, choice, native
 from jaxcnn.shards import partitioned
 from jaxcnn.window import Convolution
 
@@ -43,15 +44,15 @@ def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 3))
 def _compute(name: str, a: jax.Array, b: jax.Array, conv: Convolution) -> jax.Array:
-    """One of the maps: on a CPU by the algorithm of the choice, elsewhere natively; also of batches that vmap makes."""
+    """One of the maps: on a CPU by the algorithm of the choice, elsewhere as one call; also of batches by vmap."""
 
     @custom_vmap
     def compute(a, b):
-        chosen, plain = getattr(choice, name)(a.shape, b.shape, conv), getattr(native, name)
-        if chosen is plain:
-            return plain(a, b, conv)
-        on_cpu = partitioned(partial(chosen, conv=conv), _layout(name, conv.groups))
-        return lax.platform_dependent(a, b, cpu=on_cpu, default=partial(plain, conv=conv))
+        chosen, other = getattr(choice, name)(a.shape, b.shape, conv), getattr(accelerator, name)
+        of_cpu: Callable = partial(chosen, conv=conv)
+        if chosen is not getattr(native, name):  # which the compiler itself knows to divide
+            of_cpu = partitioned(of_cpu, _layout(name, conv.groups))
+        return lax.platform_dependent(a, b, cpu=of_cpu, default=partial(other, conv=conv))
 
     @compute.def_vmap
     def compute_batch(size, batched, a, b):
@@ -60,7 +61,7 @@ def _compute(name: str, a: jax.Array, b: jax.Array, conv: Convolution) -> jax.Ar
             return result.reshape(size, -1, *result.shape[1:]), True
         axes = [0 if is_batched else None for is_batched in batched]
         one_by_one = lambda a, b: _map(partial(_compute, name, conv=conv), axes, a, b)
-        at_once = jax.vmap(partial(getattr(native, name), conv=conv), axes)
+        at_once = jax.vmap(partial(getattr(accelerator, name), conv=conv), axes)
         return lax.platform_dependent(a, b, cpu=one_by_one, default=at_once), True
 
     return compute(a, b)

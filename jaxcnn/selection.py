@@ -1,0 +1,74 @@
+"""Maxima over windows as TPUs have them: a reduction, and select-and-scatter, which finds the maxima in x once more.
+
+Select-and-scatter is native there and needs no switches. `lax.reduce_window` has it as its gradient, but with a
+comparison that a NaN loses, and which sums 16 bits in 16 bits: here it is called with one that a NaN wins.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.custom_batching import custom_vmap
+
+from jaxcnn.arguments import widen
+from jaxcnn.switches import Switches, Ties, lowest_of, number_type
+from jaxcnn.window import Window
+
+
+def fits(window: Window, ties: Ties) -> bool:
+    """Whether it is possible, and costs less on a TPU: 1.2 ms for 3×3 at stride 2 (switches 4.2), 0.5 at 1 (0.3)."""
+    possible = ties == "first" and set(window.dilation) == {1} and 0 not in window.input + window.output
+    return possible and max(window.strides) > 1
+
+
+def find_maximum(x: jax.Array, window: Window) -> tuple[jax.Array, Switches]:
+    """The maximum of each window of x (n, *spatial, c), and zeros in the place of switches."""
+    cropped, pads = _crop(x, window)
+    lowest = np.asarray(lowest_of(x.dtype), x.dtype)
+    y = lax.reduce_window(cropped, lowest, lax.max, _full(window.size), _full(window.strides), pads)
+    return y, (jnp.zeros(y.shape, number_type(window)),)
+
+
+def spread(dy: jax.Array, x: jax.Array, window: Window) -> jax.Array:
+    """dx[a] = Σ_{(p,i): a(p,i) = a} dy[p] where tap i of window p is its first maximum, in float32 or better."""
+
+    @custom_vmap
+    def select_and_scatter(dy, x):
+        cropped, pads = _crop(x, window)
+        dx = lax.select_and_scatter_p.bind(
+            cropped,
+            dy,
+            jnp.zeros((), x.dtype),
+            **_jaxpr("select", lambda a, b: (a >= b) | jnp.isnan(a), x.dtype),
+            **_jaxpr("scatter", lax.add, x.dtype),
+            window_dimensions=_full(window.size),
+            window_strides=_full(window.strides),
+            padding=pads,
+        )
+        uncropped = [(max(-lo, 0), max(-hi, 0), 0) for lo, hi in window.pads]
+        return lax.pad(dx, jnp.zeros((), x.dtype), [(0, 0, 0), *uncropped, (0, 0, 0)])
+
+    @select_and_scatter.def_vmap
+    def of_batch(size, batched, dy, x):
+        dy, x = (a if is_batched else jnp.broadcast_to(a, (size, *a.shape)) for a, is_batched in zip((dy, x), batched))
+        dx = spread(dy.reshape(-1, *dy.shape[2:]), x.reshape(-1, *x.shape[2:]), window)
+        return dx.reshape(x.shape), True
+
+    return select_and_scatter(widen(dy), widen(x))
+
+
+def _crop(x, window):
+    """x without what negative pads crop, and the pads of all axes that remain."""
+    crops = [(min(lo, 0), min(hi, 0), 0) for lo, hi in window.pads]
+    x = lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), *crops, (0, 0, 0)])
+    return x, ((0, 0), *((max(lo, 0), max(hi, 0)) for lo, hi in window.pads), (0, 0))
+
+
+def _full(ints):
+    """A size or stride of every axis."""
+    return (1, *ints, 1)
+
+
+def _jaxpr(name, function, dtype):
+    closed = jax.make_jaxpr(function)(*[jax.ShapeDtypeStruct((), dtype)] * 2)
+    return {f"{name}_jaxpr": closed.jaxpr, f"{name}_consts": tuple(closed.consts)}

@@ -1,0 +1,99 @@
+"""The forms that GPUs and TPUs take: equal to those of a CPU, written as their compilers want them, and compiled."""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from compare import assert_close
+from test_conventions import OPS
+
+import jaxcnn
+from jaxcnn import selection, switches
+from jaxcnn.window import Window
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+COMPILE = """
+from accelerators import ROWS, SIDES
+from topology import compile_for, devices
+import jax, jaxcnn, re
+
+device, wanted = devices("tpu")[0], re.compile("LeNet|average 7|max 2x2, .32|^softmax, .10|^relu, |digits, .32")
+rows = [row for row in ROWS if wanted.search(row.name) and row.dtype == "float32"]
+assert len(rows) == 6, [row.name for row in rows]
+for row in rows:
+    hand, autodiff = (row.compile(device, ops) for ops in SIDES.values())
+    for cost in ("seconds", "bytes", "temporary_bytes"):
+        assert getattr(hand, cost) <= 1.02 * getattr(autodiff, cost), (row.name, cost, hand, autodiff)
+
+images, kernel = (jax.ShapeDtypeStruct(shape, "bfloat16") for shape in ((8, 14, 14, 128), (3, 3, 128, 128)))
+gradients = lambda dz, *arrays: jax.vjp(jaxcnn.conv, *arrays)[1](dz)
+text = compile_for(device, gradients, images, images, kernel).text
+assert len(re.findall(r" = bf16\\S+ convolution\\(", text)) == 2, text
+"""
+
+
+@pytest.mark.parametrize(
+    ("dtype", "size", "options"),
+    [
+        ("float32", 2, {"strides": 2, "padding": 0}),
+        ("bfloat16", 3, {"strides": 2, "padding": 1}),
+        ("float32", 3, {"strides": (2, 1), "padding": ((2, -1), (-1, 2))}),
+    ],
+)
+def test_selection_is_the_maximum_of_the_switches(dtype, size, options):
+    """NaN among few and many, infinities, pads and crops."""
+    window = Window.of("test", (9, 11), (size, size), **options)
+    draw = np.random.default_rng(0)
+    x = draw.permutation(2 * 9 * 11 * 3).reshape(2, 9, 11, 3) % 251 - 100.0
+    for value, part in ((np.inf, 0.02), (-np.inf, 0.4), (np.nan, 0.05)):
+        x[draw.random(x.shape) < part] = value
+    x = jnp.asarray(x, dtype)
+
+    @jax.jit
+    def both(x, dy):
+        y, found = switches.find_maximum(x, window, "first")
+        ours = selection.find_maximum(x, window)[0], selection.spread(dy, x, window)
+        several = jax.vmap(lambda dy: selection.spread(dy, x, window))(jnp.stack([dy, -dy]))
+        return ours, (y, switches.spread(dy, found, window, "first")), several
+
+    dy = jnp.asarray(draw.normal(size=(2, *window.output, 3)), dtype)
+    (y, dx), (expected_y, expected_dx), several = both(x, dy)
+    np.testing.assert_array_equal(np.asarray(y, np.float32), np.asarray(expected_y, np.float32))
+    assert_close((dx, *several), (expected_dx, expected_dx, -expected_dx), 1e-6)
+
+
+def test_every_op_has_a_row(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from calls import CALLS
+    from workloads import WORKLOADS
+
+    assert {row.op for row in (*CALLS, *WORKLOADS)} == set(OPS)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "rocm", "tpu"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_convolutions_of_16_bits_stay_so(dtype, platform):
+    """All three maps; for a CPU they are widened."""
+    arrays = [jax.ShapeDtypeStruct(shape, dtype) for shape in ((2, 8, 8, 4), (2, 8, 8, 4), (3, 3, 4, 4))]
+
+    def types(platform):
+        program = jax.jit(lambda dz, x, w: jax.vjp(jaxcnn.conv, x, w)[1](dz))
+        text = jax.export.export(program, platforms=[platform])(*arrays).mlir_module()
+        return re.findall(r"stablehlo\.convolution.*: \(tensor<\S*x(\w+)>, tensor<\S*x(\w+)>\)", text)
+
+    assert types(platform) == [("bf16", "bf16") if dtype == "bfloat16" else ("f16", "f16")] * 2
+    assert ("f32", "f32") in types("cpu")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu is not installed")
+def test_compiles_for_a_tpu():
+    """A few ops and a training step cost no more than by autodiff, and 16-bit gradients are of 16 bits."""
+    run = subprocess.run([sys.executable, "-c", COMPILE], cwd=BENCHMARKS, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
