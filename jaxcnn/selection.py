@@ -11,6 +11,7 @@ from jax import lax
 from jax.custom_batching import custom_vmap
 
 from jaxcnn.arguments import widen
+from jaxcnn.shards import vary_alike
 from jaxcnn.switches import Switches, Ties, lowest_of, number_type
 from jaxcnn.window import Window
 
@@ -26,7 +27,7 @@ def find_maximum(x: jax.Array, window: Window) -> tuple[jax.Array, Switches]:
     cropped, pads = _crop(x, window)
     lowest = np.asarray(lowest_of(x.dtype), x.dtype)
     y = lax.reduce_window(cropped, lowest, lax.max, _full(window.size), _full(window.strides), pads)
-    return y, (jnp.zeros(y.shape, number_type(window)),)
+    return y, (jnp.zeros_like(y, number_type(window)),)
 
 
 def spread(dy: jax.Array, x: jax.Array, window: Window) -> jax.Array:
@@ -36,9 +37,7 @@ def spread(dy: jax.Array, x: jax.Array, window: Window) -> jax.Array:
     def select_and_scatter(dy, x):
         cropped, pads = _crop(x, window)
         dx = lax.select_and_scatter_p.bind(
-            cropped,
-            dy,
-            jnp.zeros((), x.dtype),
+            *vary_alike(cropped, dy, jnp.zeros((), x.dtype)),
             **_jaxpr("select", lambda a, b: (a >= b) | jnp.isnan(a), x.dtype),
             **_jaxpr("scatter", lax.add, x.dtype),
             window_dimensions=_full(window.size),
