@@ -166,6 +166,8 @@ def main(argv=None):
     args = parser.parse_args(argv)
     if args.epochs < 1 or not 0 < args.learning_rate < math.inf:
         parser.error("--epochs expects 1 or more, --learning-rate a number more than 0")
+    if args.out is not None and args.out.exists() and not args.out.is_dir():
+        parser.error(f"--out expects a directory, got the file {args.out}")
     years, ppm, split = load()
     forecasts = train(OPS[args.ops], ppm, split, args.epochs, args.learning_rate, args.seed)
     print(f"error     {error(forecasts, ppm[split:]):.3f} ppm over {len(forecasts)} test weeks,", end=" ")

@@ -182,6 +182,8 @@ def main(argv=None):
     args = parser.parse_args(argv)
     if args.epochs < 1 or args.batch_size < 1 or not 0 < args.learning_rate < math.inf:
         parser.error("--epochs and --batch-size expect 1 or more, --learning-rate a number more than 0")
+    if args.out is not None and args.out.exists() and not args.out.is_dir():
+        parser.error(f"--out expects a directory, got the file {args.out}")
     ops, (for_training, for_test) = OPS[args.ops], load()
     params = train(ops, for_training, args.epochs, args.batch_size, args.learning_rate, args.seed)
     images, masks = scenes(*for_test, TEST_SCENES, np.random.default_rng(0))

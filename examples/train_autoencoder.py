@@ -162,6 +162,8 @@ def main(argv=None):
     args = parser.parse_args(argv)
     if args.epochs < 1 or not 1 <= args.batch_size <= 1437 or not 0 < args.learning_rate < math.inf:
         parser.error("--epochs and --batch-size expect 1 or more (at most 1437 digits), --learning-rate more than 0")
+    if args.out is not None and args.out.exists() and not args.out.is_dir():
+        parser.error(f"--out expects a directory, got the file {args.out}")
     ops, (clean, clean_test) = OPS[args.ops], load()
     noisy_test = add_noise(clean_test, np.random.default_rng(0))
     params = train(ops, clean, args.epochs, args.batch_size, args.learning_rate, args.seed)

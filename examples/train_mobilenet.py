@@ -185,6 +185,8 @@ def main(argv=None):
     args = parser.parse_args(argv)
     if args.epochs < 1 or not 1 <= args.batch_size <= 1437 or not 0 < args.learning_rate < math.inf:
         parser.error("--epochs and --batch-size expect 1 or more (at most 1437 images), --learning-rate more than 0")
+    if args.out is not None and args.out.exists() and not args.out.is_dir():
+        parser.error(f"--out expects a directory, got the file {args.out}")
     digits = load()
     history = train(OPS[args.ops], digits, args.epochs, args.batch_size, args.learning_rate, args.seed)
     print(f"accuracy  {history[-1]['accuracy']:.2%} of the 360 test images, {args.ops} gradients, seed {args.seed}")

@@ -164,8 +164,10 @@ def main(argv=None):
     parser.add_argument("--seed", type=int, default=0, help="of all that is random (default: %(default)s)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write learning_curve.png there")
     args = parser.parse_args(argv)
-    if args.epochs < 1 or not 1 <= args.batch_size <= 1437 or not args.learning_rate > 0:
+    if args.epochs < 1 or not 1 <= args.batch_size <= 1437 or not 0 < args.learning_rate < math.inf:
         parser.error("--epochs and --batch-size expect 1 or more (at most 1437 images), --learning-rate more than 0")
+    if args.out is not None and args.out.exists() and not args.out.is_dir():
+        parser.error(f"--out expects a directory, got the file {args.out}")
     history = train(OPS[args.ops], args.epochs, args.batch_size, args.learning_rate, args.seed)
     print(f"accuracy  {history[-1]['accuracy']:.2%} of the 360 test images, {args.ops} gradients, seed {args.seed}")
     if args.out is not None:

@@ -62,12 +62,19 @@ ALL = "train_resnet", "train_mobilenet", "segment_unet", "forecast_causal", "tra
 
 
 @an_example(*ALL)
-@pytest.mark.parametrize("arguments", [["--epochs", "0"], ["--learning-rate", "nan"], ["--batch-size", "0"]])
+@pytest.mark.parametrize("arguments", [["--epochs", "0"], ["--learning-rate", "inf"], ["--out", __file__]])
 def test_bad_options_are_one_line(example, arguments, capsys):
     with pytest.raises(SystemExit) as stopped:
         example.main(arguments)
     assert stopped.value.code == 2
     assert len(capsys.readouterr().err.rpartition("error:")[2].splitlines()) == 1
+
+
+@an_example("train_resnet", "train_mobilenet", "train_autoencoder")
+def test_a_batch_is_at_most_all_digits(example, capsys):
+    with pytest.raises(SystemExit):
+        example.main(["--batch-size", "1438"])
+    assert "at most 1437" in capsys.readouterr().err
 
 
 @an_example(*ALL)
