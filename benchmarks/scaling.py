@@ -34,10 +34,10 @@ class Machine(NamedTuple):
     def assumptions(self) -> str:
         return (
             f"Assumed: a step of one device takes what the compiler models, or else the longer of its bytes at\n"
-            f"{self.memory / 1e9:.0f} GB/s and its FLOPs at {self.flops / 1e12:.0f} TFLOP/s, which is a lower bound. "
-            f"The batch of a device stays\nthe same; gradients are summed in float32 by a ring of {self.link / 1e9:.0f} "
-            f"GB/s a direction, {self.beyond / 1e9:.0f} beyond {self.node} devices,\nwith {1e6 * self.hop:.0f} µs a hop; "
-            f"{self.backward:.0%} of a step, the backward pass, can hide it. Not measured on any device."
+            f"{self.memory / 1e9:.0f} GB/s and its FLOPs at {self.flops / 1e12:.0f} TFLOP/s, a lower bound. The batch"
+            f" of a device stays the same;\ngradients are summed in float32 by a ring of {self.link / 1e9:.0f} GB/s a"
+            f" direction, {self.beyond / 1e9:.0f} beyond {self.node} devices, with\n{1e6 * self.hop:.0f} µs a hop;"
+            f" {self.backward:.0%} of a step, the backward pass, can hide it. Not measured on any device."
         )
 
     def compute(self, cost: dict) -> float:
