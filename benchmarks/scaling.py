@@ -31,6 +31,15 @@ class Machine(NamedTuple):
     hop: float = 1e-6
     backward: float = 2 / 3  # the part of the step in which gradients are ready to be sent
 
+    def assumptions(self) -> str:
+        return (
+            f"Assumed: a step of one device takes what the compiler models, or else the longer of its bytes at\n"
+            f"{self.memory / 1e9:.0f} GB/s and its FLOPs at {self.flops / 1e12:.0f} TFLOP/s, a lower bound. The batch"
+            f" of a device stays the same;\ngradients are summed in float32 by a ring of {self.link / 1e9:.0f} GB/s a"
+            f" direction, {self.beyond / 1e9:.0f} beyond {self.node} devices, with\n{1e6 * self.hop:.0f} µs a hop;"
+            f" {self.backward:.0%} of a step, the backward pass, can hide it. Not measured on any device."
+        )
+
     def compute(self, cost: dict) -> float:
         """The compiler's own seconds, or the longer of passing the bytes and doing the FLOPs: a lower bound."""
         return cost["seconds"] or max(cost["bytes"] / self.memory, cost["flops"] / self.flops)
@@ -70,7 +79,7 @@ if __name__ == "__main__":
     parser.add_argument("--platform", choices=PLATFORMS, required=True)
     options = parser.parse_args()
     machine = MACHINES[options.platform]
-    print(f"{machine.name}: {machine._asdict()}", end="\n\n")
+    print(f"{machine.name}.\n\n{machine.assumptions()}\n")
     print(f"| training step | gradients, MB | {' | '.join(f'{n} devices, µs' for n in DEVICES)} |")
     print(f"| {' | '.join(['---'] * (2 + len(DEVICES)))} |")
     print(*rows(machine, json.loads(options.file.read_text())["results"]), sep="\n")

@@ -1,4 +1,4 @@
-"""The three maps as one `lax.conv_general_dilated` each: fits every window, and is what accelerators recognise.
+"""The three maps as one `lax.conv_general_dilated` each, as a CPU wants them written: fits every window.
 
 Operands and results are always written channels-last (NHWC, HWIO), transposed explicitly where a gradient needs it. The
 layouts that autodiff writes instead (CHWN, HWOI) fall off the fast path of the CPU backend inside a loop.
