@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.custom_batching import custom_vmap
+from jax.lax import reduce_window
 
 from jaxcnn.arguments import widen
 from jaxcnn.shards import vary_alike
@@ -26,7 +27,7 @@ def find_maximum(x: jax.Array, window: Window) -> tuple[jax.Array, Switches]:
     """The maximum of each window of x (n, *spatial, c), and zeros in the place of switches."""
     cropped, pads = _crop(x, window)
     lowest = np.asarray(lowest_of(x.dtype), x.dtype)
-    y = lax.reduce_window(cropped, lowest, lax.max, _full(window.size), _full(window.strides), pads)
+    y = reduce_window(cropped, lowest, lax.max, _full(window.size), _full(window.strides), pads)
     return y, (jnp.zeros_like(y, number_type(window)),)
 
 

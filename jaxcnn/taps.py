@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.lax import reduce_window
 
 from jaxcnn.window import Pads, Window
 
@@ -104,7 +105,7 @@ def _unless_native(sum: Callable, x: jax.Array, window: Window, pads: Pads, stri
         zero = np.zeros((), x.dtype)  # concrete, or lax does not know the gradient
         x = lax.pad(x, zero, [(0, 0, 0), *edges, (0, 0, 0)])
         size, steps, dilation = ((1, *ints, 1) for ints in (window.size, strides or ones, window.dilation))
-        return lax.reduce_window(x, zero, lax.add, size, steps, "VALID", window_dilation=dilation)
+        return reduce_window(x, zero, lax.add, size, steps, "VALID", window_dilation=dilation)
 
     return lax.platform_dependent(x, tpu=native, default=sum)
 

@@ -11,7 +11,22 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_num_cpu_devices", 8)
 # Nearly all of the time is XLA's; this takes a third off. With 0 in the environment programs are as users have them.
-jax.config.update("jax_disable_most_optimizations", os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1")
+FAST = os.environ.get("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1"
+jax.config.update("jax_disable_most_optimizations", FAST)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs():
+    """Else a run of all tests takes several GB."""
+    yield
+    jax.clear_caches()
+
+
+@pytest.fixture
+def optimized():
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", FAST)
 
 
 @pytest.fixture

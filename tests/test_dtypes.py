@@ -9,6 +9,8 @@ from compare import assert_close, pullback
 import jaxcnn
 from jaxcnn import reference
 
+pytestmark = pytest.mark.usefixtures("optimized")  # long sums of 16 bits take minutes without
+
 X, W = (np.random.default_rng(0).normal(size=s) for s in ((2, 6, 5, 4), (3, 3, 4, 3)))
 LAYERS = {
     "conv": lambda ops, **options: lambda x, w: ops.conv(x, w, w[0, 0, 0], strides=2, **options),

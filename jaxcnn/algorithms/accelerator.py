@@ -8,6 +8,7 @@ matrix units sum in float32 and round once.
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.lax import conv_general_dilated
 
 from jaxcnn.window import Convolution
 
@@ -67,7 +68,7 @@ def _exchange(layout: Layout) -> Layout:
 
 def _convolve(lhs, rhs, conv, layouts, pads, *, strides=None, spread=None, dilation, groups=1, batch_groups=1):
     compute = lhs.dtype if lhs.dtype == rhs.dtype == conv.result else conv.accumulate
-    result = lax.conv_general_dilated(
+    result = conv_general_dilated(
         lhs.astype(compute),
         rhs.astype(compute),
         strides or (1,) * conv.window.dims,
