@@ -121,6 +121,7 @@ maximum, average = _rows("pool", "max_pool"), _rows("pool", "avg_pool")
 
 WORKLOADS = (
     plain("CIFAR ResNet", (32, 32, 32, 16), (3, 3), 16),
+    plain("U-Net", (32, 64, 64, 16), (3, 3), 16),
     plain("digits CNN", (32, 26, 26, 32), (3, 3), 64, bias=True, padding="VALID"),
     plain("VGG", (8, 112, 112, 64), (3, 3), 64, bias=True),
     plain("ResNet", (16, 56, 56, 64), (3, 3), 64),

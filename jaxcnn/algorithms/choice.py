@@ -17,6 +17,7 @@ Shape = tuple[Any, ...]
 NARROW = 8  # channels; fewer leave a convolution with stride 1 too little to multiply
 FEW = 16  # convolutions that a program may become
 WIDE = 32  # channels; fewer make the transforms of tiles dearer than the products
+THIN = 16  # output channels; no more leave columns too little to be multiplied with
 
 
 def forward(x: Shape, w: Shape, conv: Convolution) -> Algorithm:
@@ -63,6 +64,7 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
     large = not isinstance(x[0], int) or columns.size(x, conv) > 8e6
     most = 2 * UNROLL if x[-1] <= NARROW else UNROLL  # AlexNet 11×11/4: 17 (17), native 36 (23)
     least = 1 if x[-1] == 1 else 3  # TCN, 3 taps: 13, by autodiff 12
+    large = large and dz[-1] > THIN  # U-Net 3×3 to 16: columns 42 (29), native 34 (15)
     if least < conv.window.taps <= most and (x[-1] == 1 or large):  # ResNet 3×3: 51 (69), native 204 (112)
         return columns.kernel_gradient
     return native.kernel_gradient
