@@ -1,7 +1,7 @@
 """On eight devices what one device computes, however the arrays lie; and training moves sums of gradients alone."""
 
 import re
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -117,19 +117,25 @@ def on_devices(run, mode, arguments, result):
         return program.lower(*placed).compile(), placed
 
 
-@pytest.mark.parametrize("family", CALLS)
-@pytest.mark.parametrize("mode", KINDS)
-def test_eight_devices_give_what_one_gives(mode, family):
+@cache
+def on_one_device(family):
+    """Cotangents and arrays, and what they give."""
     calls = CALLS[family]
     arrays = [draw([*divided, *shared]) for _, divided, shared in calls]
     cotangents = [cotangent_of(fn, of_call) for (fn, *_), of_call in zip(calls, arrays)]
-    expected = jax.jit(gradients(calls))(cotangents, arrays)
+    return (cotangents, arrays), jax.jit(gradients(calls))(cotangents, arrays)
+
+
+@pytest.mark.parametrize("family", CALLS)
+@pytest.mark.parametrize("mode", KINDS)
+def test_eight_devices_give_what_one_gives(mode, family):
+    calls, (arguments, expected) = CALLS[family], on_one_device(family)
     if mode == "shard_map":
         calls = [
             (partial(fn, axis_name="devices") if fn is jaxcnn.batch_norm else fn, *shapes) for fn, *shapes in calls
         ]
-    program, arguments = on_devices(gradients(calls), mode, (cotangents, arrays), expected)
-    assert_close(program(*arguments), expected, 1e-5)
+    program, placed = on_devices(gradients(calls), mode, arguments, expected)
+    assert_close(program(*placed), expected, 1e-5)
 
 
 @pytest.mark.parametrize("mode", ["automatic", "explicit"])
