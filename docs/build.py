@@ -12,7 +12,7 @@ import jaxcnn  # noqa: E402
 
 MODULES = ("lax", "check", "reference", "notebook")
 
-functions = [name for name, value in vars(jaxcnn).items() if isfunction(value)]
+functions = [name for name, value in vars(jaxcnn).items() if isfunction(value) and name[0] != "_"]
 jaxcnn.__all__ = [*MODULES, *functions]  # what pdoc shows of a package that imports what it offers
 pdoc.render.configure(docformat="google", show_source=False)
 pdoc.pdoc(

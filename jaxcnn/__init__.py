@@ -15,9 +15,9 @@ A rule (`jax.custom_vjp`) has no plain forward mode; `jaxcnn.reference` has the 
 and for comparison.
 """
 
-from jaxcnn import check as check
-from jaxcnn import lax as lax
-from jaxcnn import notebook as notebook
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from jaxcnn import reference as reference
 from jaxcnn.activation_exponential import celu as celu
 from jaxcnn.activation_exponential import elu as elu
@@ -73,4 +73,16 @@ from jaxcnn.pool_sum import avg_pool as avg_pool
 from jaxcnn.pool_sum import lp_pool as lp_pool
 from jaxcnn.pool_sum import sum_pool as sum_pool
 
+if TYPE_CHECKING:
+    from jaxcnn import check as check
+    from jaxcnn import lax as lax
+    from jaxcnn import notebook as notebook
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    """The modules that training need not wait for, when they are asked for."""
+    if name not in ("check", "lax", "notebook"):
+        raise AttributeError(f"module 'jaxcnn' has no attribute {name!r}")
+    return import_module(f"jaxcnn.{name}")
