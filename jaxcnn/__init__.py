@@ -15,7 +15,7 @@ A rule (`jax.custom_vjp`) has no plain forward mode; `jaxcnn.reference` has the 
 and for comparison.
 """
 
-from importlib import import_module
+import importlib
 from typing import TYPE_CHECKING
 
 from jaxcnn import reference as reference
@@ -85,4 +85,4 @@ def __getattr__(name: str) -> object:
     """The modules that training need not wait for, when they are asked for."""
     if name not in ("check", "lax", "notebook"):
         raise AttributeError(f"module 'jaxcnn' has no attribute {name!r}")
-    return import_module(f"jaxcnn.{name}")
+    return importlib.import_module(f"jaxcnn.{name}")
