@@ -27,7 +27,7 @@ FILES = Path(__file__).parent
 
 
 @pytest.fixture(autouse=True)
-def small_network(monkeypatch):
+def small_network(monkeypatch, optimized):
     monkeypatch.setattr(train_digits, "init", small_digits.init)
     monkeypatch.setattr(train_digits, "apply", small_digits.apply)
     with jax.numpy_dtype_promotion("standard"):
