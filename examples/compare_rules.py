@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 import jaxcnn
-from jaxcnn.check import library
+from jaxcnn.check import rows as own
 
 SIZE = 5  # rows of the images: what can be read is small
 
@@ -38,13 +38,13 @@ SECTION = string.Template("<h2>$head</h2>\n<pre>$body</pre>\n")
 def sections(name, row):
     """What to say of a row of the library's own checks: (head, text) pairs."""
     op = getattr(jaxcnn, name.split(",")[0])
-    _, twin, args = library.call(name, row, "float32")
+    _, twin, args = own.call(name, row, "float32")
     shapes = ", ".join(f"{x.dtype}{list(x.shape)}" for x in args)
     return [
         ("Formula", inspect.getdoc(op).split("\nArgs:")[0].rstrip()),
         ("The rule, by hand, and what it calls", "\n\n".join(source_of(rule) for rule in rules_of(op))),
         (f"The program that autodiff makes, for {shapes}", str(backward_program(twin, args))),
-        ("Errors, what is kept, and what it costs", str(library.check_row(name, row))),
+        ("Errors, what is kept, and what it costs", str(own.check_row(name, row))),
     ]
 
 
@@ -94,7 +94,7 @@ def as_html(name, parts):
 
 
 def main(argv=None):
-    rows = library.rows(SIZE)
+    rows = own.rows(SIZE)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help="an op; --list names them")
     parser.add_argument("--list", action="store_true", help="list what there is and stop")

@@ -31,7 +31,8 @@ def softmax(
     Returns:
       y: of the shape and dtype of x; computed in float32 or better. +inf gives NaN, as does a row of −inf.
 
-    Keeps y; recomputes nothing. Accelerators keep x and where, and recompute y.
+    Keeps y; recomputes nothing. Accelerators keep x and where, and recompute y; between two programs, as of `jax.vjp`
+    outside `jit`, all are kept.
 
     Raises:
       ValueError: an axis that x does not have, a `where` that does not broadcast to x.

@@ -8,8 +8,8 @@ import re
 import sys
 from pathlib import Path
 
-from jaxcnn.check.library import DTYPES, SIZE, SMALLEST, check_row, rows
 from jaxcnn.check.report import Report
+from jaxcnn.check.rows import DTYPES, SIZE, SMALLEST, check_row, rows
 
 
 def find(wanted: str, names: list[str]) -> list[str]:
