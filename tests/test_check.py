@@ -11,7 +11,7 @@ import pytest
 
 import jaxcnn
 from jaxcnn.check import __main__ as command
-from jaxcnn.check import assert_vjp, check_vjp, library, shrink, vjp_cases, without_rules
+from jaxcnn.check import assert_vjp, check_vjp, rows, shrink, vjp_cases, without_rules
 
 
 def affine(backward):
@@ -225,7 +225,7 @@ def test_command(capsys, tmp_path):
 
 
 def test_names_and_patterns():
-    names = list(library.rows())
+    names = list(rows.rows())
     assert command.find("relu", names) == ["relu"]
     assert command.find("gelu", names) == ["gelu", "gelu, exact"]
     assert command.find("gelu, exact", names) == ["gelu, exact"]
