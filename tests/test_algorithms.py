@@ -24,6 +24,7 @@ from jaxcnn.algorithms import (
     native,
     phases,
     planes,
+    shifts,
     winograd,
 )
 from jaxcnn.window import Convolution, Window
@@ -143,16 +144,28 @@ def test_depthwise(x, w, options, loops, name, x64, monkeypatch):
 @over([row for row in DENSE if winograd.fits(convolution(*row[:2], **row[2]))])
 def test_winograd(x, w, options, chunk, x64, monkeypatch):
     monkeypatch.setattr(winograd, "CHUNK", chunk)
-    assert_native(winograd.forward, "forward", x, w, convolution(x, w, **options))
+    monkeypatch.setattr(winograd, "KERNEL_CHUNK", chunk)
+    for name in ("forward", "kernel_gradient"):
+        assert_native(getattr(winograd, name), name, x, w, convolution(x, w, **options))
+
+
+@pytest.mark.parametrize("chunk", [1, 4e6], ids=["one example at a time", "all at once"])
+@over([row for row in DENSE if shifts.fits(convolution(*row[:2], **row[2]))])
+def test_shifts(x, w, options, chunk, x64, monkeypatch):
+    monkeypatch.setattr(shifts, "CHUNK", chunk)
+    assert_native(shifts.kernel_gradient, "kernel_gradient", x, w, convolution(x, w, **options))
 
 
 def test_winograd_in_float32():
     x, w = (4, 14, 13, 64), (3, 3, 64, 48)
     exact = convolution(x, w)
-    a, b, _ = arrays(x, w, exact)
-    with jax.enable_x64(True):
-        expected = native.forward(a.astype(jnp.float64), b.astype(jnp.float64), exact)
-    assert_close(jax.jit(winograd.forward, static_argnums=2)(a, b, convolution(x, w, dtype="float32")), expected, 5e-6)
+    draws = arrays(x, w, exact)
+    for name in ("forward", "kernel_gradient"):
+        operands = arguments(name, *draws)
+        with jax.enable_x64(True):
+            expected = getattr(native, name)(*(a.astype(jnp.float64) for a in operands), exact)
+        single = jax.jit(partial(getattr(winograd, name), conv=convolution(x, w, dtype="float32")))
+        assert_close(single(*operands), expected, 5e-6)
 
 
 @pytest.mark.parametrize("name", ["forward", "kernel_gradient"])
@@ -163,13 +176,13 @@ def test_columns(x, w, options, name, x64, monkeypatch):
     assert_native(getattr(columns, name), name, x, w, convolution(x, w, **options))
 
 
-@pytest.mark.parametrize("examples, step", [(7, 3), (6, 3), (2, 5)])
+@pytest.mark.parametrize("examples, step", [(7, 3), (6, 4), (2, 5)])
 def test_chunks_with_a_rest(examples, step, x64):
-    """7 examples in chunks of 3: one, then two chunks."""
+    """7 examples in chunks of 3: one, then two chunks. 6 in chunks of 4: two of 3."""
     x, dz, seen = jnp.arange(examples * 2.0).reshape(-1, 2), jnp.ones((examples, 3)), []
     total = chunks.sum_chunks(lambda x, dz: seen.append(len(x)) or x.T @ dz, x, dz, step)
     assert_close(total, x.T @ dz, 1e-12)
-    assert set(seen) == {min(step, examples), examples % step or min(step, examples)}
+    assert set(seen) == {(7, 3): {1, 3}, (6, 4): {3}, (2, 5): {2}}[examples, step]
 
 
 @pytest.mark.parametrize("name", MAPS)
@@ -268,8 +281,12 @@ def test_the_choice_goes_by_what_is_computed():
     assert chosen("forward", (2, 30, 30, 24), (3, 3, 24, 32)) == "native"
     assert chosen("forward", (2, 30, 30, 40), (3, 3, 40, 32)) == "winograd"
     assert chosen("input_gradient", (2, 30, 30, 24), (3, 3, 24, 32), strides=2) == "phases"
-    assert chosen("kernel_gradient", (64, 30, 30, 24), (3, 3, 24, 32)) == "columns"
-    assert chosen("kernel_gradient", (1, 9, 9, 24), (3, 3, 24, 32)) == "native"
+    assert chosen("forward", (2, 6, 6, 40), (3, 3, 40, 32)) == "native"
+    assert chosen("kernel_gradient", (3, 30, 30, 24), (3, 3, 24, 32)) == "shifts"
+    assert chosen("kernel_gradient", (3, 30, 30, 70), (3, 3, 70, 40)) == "winograd"
+    assert chosen("kernel_gradient", (3, 6, 6, 70), (3, 3, 70, 40)) == "shifts"
+    assert chosen("kernel_gradient", (64, 30, 30, 24), (3, 3, 24, 32), strides=2) == "columns"
+    assert chosen("kernel_gradient", (1, 9, 9, 24), (3, 3, 24, 32), strides=2) == "native"
 
 
 POOLS = [case for case in [*MAX_POOL, *AVG_POOL] if case.options.get("ties", "first") == "first"]

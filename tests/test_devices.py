@@ -25,7 +25,8 @@ CALLS = {
     "convolutions": [
         (partial(jaxcnn.conv, strides=2), [IMAGE], [(3, 3, C, 6), (6,)]),
         (partial(jaxcnn.conv, groups=2, channel_axis=1), [(N, C, 6, 5)], [(3, 3, 2, 6), (6,)]),
-        (jaxcnn.conv, [(N, 6, 6, 32)], [(3, 3, 32, 32)]),
+        (jaxcnn.conv, [(N, 6, 6, 64)], [(3, 3, 64, 32)]),
+        (jaxcnn.conv, [(N, 5, 6, 12)], [(3, 3, 12, 5)]),
         (jaxcnn.conv, [(N, 2, 9, 3)], [(3, 3, 5)]),
         (partial(jaxcnn.conv_transpose, strides=2), [IMAGE], [(3, 3, C, 3), (3,)]),
         (partial(jaxcnn.depthwise_conv, strides=2), [IMAGE], [(3, 3, 1, 2 * C)]),
@@ -168,8 +169,9 @@ def test_divided_output_channels(mode):
 @pytest.mark.parametrize("mode", KINDS)
 def test_training_moves_sums_alone(mode, monkeypatch):
     """No collective but all-reduce, also where the rules work through the batch in chunks."""
-    monkeypatch.setattr(algorithms.columns, "CHUNK", 1)
-    monkeypatch.setattr(algorithms.winograd, "CHUNK", 1)
+    for algorithm in (algorithms.columns, algorithms.shifts, algorithms.winograd):
+        monkeypatch.setattr(algorithm, "CHUNK", 1)
+    monkeypatch.setattr(algorithms.winograd, "KERNEL_CHUNK", 1)
     monkeypatch.setattr(algorithms.depthwise, "CHUNK", 1)
     monkeypatch.setattr(switches, "PADDED", 1)
     axis_name = "devices" if mode == "shard_map" else None
@@ -189,8 +191,8 @@ def test_training_moves_sums_alone(mode, monkeypatch):
             value, gradient = jax.lax.pmean(value, axis_name), jax.tree.map(lambda g: g / 8, gradient)
         return value, gradient
 
-    shapes = {"stem": (3, 3, 1, 32), "wide": (3, 3, 32, 32), "depth": (3, 3, 1, 32), "grouped": (3, 3, 8, 32)}
-    weights = dict(zip(shapes, draw(shapes.values()))) | {"head": draw([(32, 7)])[0]}
+    shapes = {"stem": (3, 3, 1, 64), "wide": (3, 3, 64, 32), "depth": (3, 3, 1, 32), "grouped": (3, 3, 8, 32)}
+    weights = dict(zip(shapes, draw(shapes.values(), seed=1))) | {"head": draw([(32, 7)])[0]}
     arguments = weights, draw([(N, 10, 10, 1)])[0], jnp.arange(N) % 7
     expected = jax.jit(step)(*arguments) if axis_name is None else None
     program, placed = on_devices(step, mode, arguments, expected or (jnp.zeros(()), weights))

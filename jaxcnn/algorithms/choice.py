@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from jaxcnn.algorithms import blocks, columns, depthwise, grouped, matmul, native, phases, planes, winograd
+from jaxcnn.algorithms import blocks, columns, depthwise, grouped, matmul, native, phases, planes, shifts, winograd
 from jaxcnn.algorithms.native import Algorithm
 from jaxcnn.taps import UNROLL
 from jaxcnn.window import Convolution
@@ -17,6 +17,7 @@ Shape = tuple[Any, ...]
 NARROW = 8  # channels; fewer leave a convolution with stride 1 too little to multiply
 FEW = 16  # convolutions that a program may become
 WIDE = 32  # channels; fewer make the transforms of tiles dearer than the products
+SHORT = 3  # taps in one dimension; copies of dz for more, and none of x, make no square matrices
 THIN = 16  # output channels; no more leave columns too little to be multiplied with
 
 
@@ -31,7 +32,8 @@ def forward(x: Shape, w: Shape, conv: Convolution) -> Algorithm:
         return partial(blocks.forward, dense=_run(forward))
     if planes.fits(conv):  # C3D: 47, native 61
         return partial(planes.forward, dense=_run(forward))
-    if winograd.fits(conv) and min(x[-1], w[-1]) >= WIDE:  # ResNet 3×3: 24 (24), native 48 (31)
+    c, k = w[-2:]
+    if winograd.fits(conv) and winograd.pays(conv, x[0], c, k) and min(c, k) >= WIDE:  # ResNet: 24 (24), native 48 (31)
         return winograd.forward
     return native.forward
 
@@ -61,11 +63,17 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
         return partial(blocks.kernel_gradient, dense=_run(kernel_gradient))
     if planes.fits(conv):  # C3D: 51, columns 116
         return partial(planes.kernel_gradient, dense=_run(kernel_gradient))
+    c, k, taps = x[-1], dz[-1], conv.window.taps
+    worth = winograd.fits(conv) and winograd.pays(conv, x[0], c, k)
+    if worth and c >= 2 * WIDE and k >= WIDE:  # ResNet 3×3, 128 channels: 16 (16), native 26 (22)
+        return winograd.kernel_gradient
+    short = SHORT if conv.window.dims == 1 else UNROLL
+    if shifts.fits(conv) and c > NARROW and 1 < taps <= short:  # U-Net 3×3, 16: 8.1 (8.8), native 9.2 (12)
+        return shifts.kernel_gradient
     large = not isinstance(x[0], int) or columns.size(x, conv) > 8e6
-    most = 2 * UNROLL if x[-1] <= NARROW else UNROLL  # AlexNet 11×11/4: 17 (17), native 36 (23)
-    least = 1 if x[-1] == 1 else 3  # TCN, 3 taps: 13, by autodiff 12
-    large = large and dz[-1] > THIN  # U-Net 3×3 to 16: columns 42 (29), native 34 (15)
-    if least < conv.window.taps <= most and (x[-1] == 1 or large):  # ResNet 3×3: 51 (69), native 204 (112)
+    most = 2 * UNROLL if c <= NARROW else UNROLL  # AlexNet 11×11/4: 17 (17), native 36 (23)
+    least = 1 if c == 1 else 3
+    if least < taps <= most and (c == 1 or (large and k > THIN)):  # VGG 3×3 of 3: 5.1 (5.8), native 7.1 (6.9)
         return columns.kernel_gradient
     return native.kernel_gradient
 

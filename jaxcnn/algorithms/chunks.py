@@ -3,22 +3,30 @@
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from jax import lax
+
+from jaxcnn.shards import vary_alike
 
 
 def sum_chunks(term: Callable, x: jax.Array, dz: jax.Array, step: int) -> jax.Array:
-    """Σ over chunks of `step` examples of term(x, dz); what does not fill a chunk goes first.
+    """Σ over chunks of `step` examples of term(x, dz), or of fewer that divide the batch; else a rest goes first.
 
     A batch of unknown size goes one by one.
     """
     n = x.shape[0]
     step = min(n, step) if isinstance(n, int) else 1
-    rest = n % step or step if isinstance(n, int) else 1
+    step = next((size for size in range(step, step // 2, -1) if n % size == 0), step) if isinstance(n, int) else 1
+    rest = n % step if isinstance(n, int) else 0
+    if isinstance(n, int) and n == step:
+        return term(x, dz)
 
     def chunk(start, examples):
         return term(*(lax.dynamic_slice_in_dim(a, start, examples) for a in (x, dz)))
 
-    return lax.fori_loop(0, (n - rest) // step, lambda i, total: total + chunk(rest + i * step, step), chunk(0, rest))
+    shape = jax.eval_shape(lambda: chunk(0, step))
+    total = chunk(0, rest) if rest else vary_alike(jnp.zeros(shape.shape, shape.dtype), x, dz)[0]
+    return lax.fori_loop(0, (n - rest) // step, lambda i, total: total + chunk(rest + i * step, step), total)
 
 
 def map_chunks(fn: Callable, x: jax.Array, step: int) -> jax.Array:

@@ -25,7 +25,7 @@ def size(x: tuple[int, ...], conv: Convolution) -> int:
 def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
     """z = columns(x) · w, of all examples at once: for small images with many channels."""
     w = w.astype(conv.accumulate).reshape(-1, w.shape[-1])
-    return lax.dot_general(_columns(x, conv), w, (((x.ndim - 1,), (0,)), ((), ())), conv.precision)
+    return lax.dot_general(to_columns(x, conv), w, (((x.ndim - 1,), (0,)), ((), ())), conv.precision)
 
 
 def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
@@ -34,7 +34,7 @@ def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array
 
     def product(x, dz):
         dz = dz.astype(conv.accumulate).reshape(-1, k)
-        columns, along = (_rows(x, conv), 1) if narrow else (_columns(x, conv).reshape(len(dz), -1), 0)
+        columns, along = (_rows(x, conv), 1) if narrow else (to_columns(x, conv).reshape(len(dz), -1), 0)
         return lax.dot_general(columns, dz, (((along,), (0,)), ((), ())), conv.precision)
 
     step = max(1, int(CHUNK // size((1, x.shape[-1]), conv)))
@@ -50,7 +50,7 @@ def _rows(x, conv):
     return rows.reshape(taps * x.shape[-1], -1)
 
 
-def _columns(x, conv):
+def to_columns(x, conv):
     """(n, *output, taps · c)."""
     read = read_taps(x.astype(conv.accumulate), conv.window, 0)
     return jnp.concatenate([read(tap) for tap in range(conv.window.taps)], -1)

@@ -1,10 +1,11 @@
 """A 3×3 convolution with stride 1 by Winograd's F(2×2, 3×3): 16 products for four outputs, where the sum takes 36.
 
-    z = Aᵀ · [(G·w·Gᵀ) ⊙ (Bᵀ·x̃·B)] · A
+    z  = Aᵀ · [(G·w·Gᵀ) ⊙ (Bᵀ·x̃·B)] · A
+    dw = Gᵀ · [(Bᵀ·x̃·B) ⊙ (A·dz·Aᵀ)] · G              the transpose with respect to w, summed over the tiles
 
-with a tile of 4×4 cells of x̃ for each 2×2 of outputs; ⊙ is a matrix product over the channels for each of 16 positions
-in the tile. The error is about five times that of the sum, 2e-6 of the largest entry in float32. An infinite or NaN
-cell spoils its whole tile.
+with a tile of 4×4 cells of x̃ for each 2×2 of outputs; ⊙ is a matrix product over the channels (for dw: the tiles) for
+each of 16 positions in the tile. The error is about five times that of the sum, 2e-6 of the largest entry in float32.
+An infinite or NaN cell spoils its whole tile.
 
 Source: Lavin and Gray (arXiv:1509.09308).
 """
@@ -12,19 +13,21 @@ Source: Lavin and Gray (arXiv:1509.09308).
 import math
 import operator
 from functools import reduce
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn.algorithms.chunks import map_chunks
+from jaxcnn.algorithms.chunks import map_chunks, sum_chunks
 from jaxcnn.window import Convolution
 
 A = np.array([[1, 0], [1, 1], [1, -1], [0, -1]])
 B = np.array([[1, 0, 0, 0], [0, 1, -1, 1], [-1, 1, 1, 0], [0, 0, 0, -1]])
 G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 CHUNK = 26e6  # bytes of tiles and their products made at a time
+KERNEL_CHUNK = 10e6  # bytes of tiles of x and dz
 
 
 def fits(conv: Convolution) -> bool:
@@ -33,37 +36,67 @@ def fits(conv: Convolution) -> bool:
     return plain and jnp.issubdtype(conv.accumulate, jnp.floating)
 
 
+def pays(conv: Convolution, n: Any, c: int, k: int) -> bool:
+    """With fewer tiles than channels the 16 matrices (c, k) cost more than what they are multiplied with."""
+    return not isinstance(n, int) or n * math.prod(tiles(conv)) >= max(c, k)
+
+
 def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
     c, k = w.shape[2:]
     kernels = jnp.tensordot(np.kron(G, G).astype(conv.accumulate), w.astype(conv.accumulate).reshape(9, c, k), 1)
 
     def part(x):
-        tiles = _sandwich(B.T, _cells(x, conv))
+        transformed = _sandwich(B.T, _cells(x, conv))
         products = [
             [lax.dot_general(v, u, (((3,), (0,)), ((), ())), conv.precision) for v, u in zip(*rows)]
-            for rows in zip(tiles, kernels.reshape(4, 4, c, k))
+            for rows in zip(transformed, kernels.reshape(4, 4, c, k))
         ]
         z = jnp.stack([jnp.stack(row, 3) for row in _sandwich(A.T, products)], 2)
         z = z.reshape(z.shape[0], 2 * z.shape[1], 2 * z.shape[3], z.shape[5])
         return z[(slice(None), *map(slice, conv.window.output))]
 
-    return map_chunks(part, x, _examples(x, k, conv))
+    return map_chunks(part, x, _examples(CHUNK, c + k, conv))
 
 
-def _examples(x, k, conv):
+def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
+    c, k = x.shape[-1], dz.shape[-1]
+
+    def term(x, dz):
+        of_x, of_dz = _sandwich(B.T, _cells(x, conv)), _sandwich(A, _outputs(dz, conv))
+        over = (((0,), (0,)), ((), ()))  # tiles in one row: of three axes XLA makes a slower product
+        product = lambda v, u: lax.dot_general(v.reshape(-1, c), u.reshape(-1, k), over, conv.precision)
+        return jnp.stack([jnp.stack([*map(product, *rows)]) for rows in zip(of_x, of_dz)])
+
+    products = sum_chunks(term, x, dz, _examples(KERNEL_CHUNK, c + k, conv))
+    dw = jnp.tensordot(np.kron(G, G).T.astype(conv.accumulate), products.reshape(16, c, k), 1)
+    return dw.reshape(3, 3, c, k)
+
+
+def tiles(conv: Convolution) -> list[int]:
+    """How many in each dimension."""
+    return [-(-o // 2) for o in conv.window.output]
+
+
+def _examples(most, channels, conv):
     """How many make a chunk."""
-    tiles = math.prod(-(-o // 2) for o in conv.window.output)
-    return max(1, int(CHUNK // (16 * tiles * (x.shape[-1] + k) * conv.accumulate.itemsize)))
+    return max(1, int(most // (16 * math.prod(tiles(conv)) * channels * conv.accumulate.itemsize)))
+
+
+def _outputs(dz, conv):
+    """Output (i, j) of every tile: (n, *tiles, k), for i and j below 2."""
+    pads = [(0, 2 * m - o, 0) for m, o in zip(tiles(conv), conv.window.output)]
+    dz = lax.pad(dz.astype(conv.accumulate), jnp.zeros((), conv.accumulate), [(0, 0, 0), *pads, (0, 0, 0)])
+    return [[dz[:, i::2, j::2] for j in range(2)] for i in range(2)]
 
 
 def _cells(x, conv):
     """Cell (i, j) of every tile, which begin two cells apart: (n, *tiles, c), for i and j below 4."""
-    tiles = [-(-o // 2) for o in conv.window.output]
-    pads = [(lo, 2 * m + 2 - a - lo, 0) for m, a, (lo, _) in zip(tiles, conv.window.input, conv.window.pads)]
+    rows, columns = tiles(conv)
+    pads = [(lo, 2 * m + 2 - a - lo, 0) for m, a, (lo, _) in zip((rows, columns), conv.window.input, conv.window.pads)]
     x = lax.pad(x.astype(conv.accumulate), jnp.zeros((), conv.accumulate), [(0, 0, 0), *pads, (0, 0, 0)])
 
     def cell(i, j):
-        stop = (x.shape[0], i + 2 * tiles[0] - 1, j + 2 * tiles[1] - 1, x.shape[-1])
+        stop = (x.shape[0], i + 2 * rows - 1, j + 2 * columns - 1, x.shape[-1])
         return lax.slice(x, (0, i, j, 0), stop, (1, 2, 2, 1))
 
     return [[cell(i, j) for j in range(4)] for i in range(4)]

@@ -1,0 +1,50 @@
+"""The kernel gradient with the taps divided between both operands: those along a row to x, those down a column to dz.
+
+    dw[(i,j),c,k] = Σ_{n,a,q} X[n,a,q,(j,c)] · Z[n,a,q,(i,k)]
+
+with X[n,a,q,(j,c)] = x̃[n, a, s·q + d·j, c] and Z[n,a,q,(i,k)] = dz[n, a + lo − d·i, q, k]. a runs over the rows of x
+itself, so that no row of padding is multiplied. A window of 3×3 takes three copies of either array, where columns are
+nine of x, and the matrices of the product are squarer, which it is faster with.
+"""
+
+import math
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxcnn.algorithms.chunks import sum_chunks
+from jaxcnn.algorithms.columns import to_columns
+from jaxcnn.window import Convolution
+
+CHUNK = 4e6  # bytes of X and Z made at a time, or as many as dw has, which every chunk adds to
+
+
+def fits(conv: Convolution) -> bool:
+    return conv.groups == 1 and conv.window.strides[0] == 1
+
+
+def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
+    window, taps, c, k = conv.window, conv.window.size[0], x.shape[-1], dz.shape[-1]
+    row = replace(window, size=(1, *window.size[1:]), pads=((0, 0), *window.pads[1:]))
+    width = row.taps * c
+
+    def product(x, dz):
+        cells = to_columns(x, conv._replace(window=row)).reshape(-1, width)
+        shifted = _shifted(dz.astype(conv.accumulate), conv).reshape(-1, taps * k)
+        return lax.dot_general(cells, shifted, (((0,), (0,)), ((), ())), conv.precision)
+
+    size = conv.accumulate.itemsize
+    step = int(max(CHUNK, width * taps * k * size) // (math.prod(row.output) * (width + taps * k) * size))
+    dw = sum_chunks(product, x, dz, max(1, step))
+    return jnp.moveaxis(dw.reshape(*row.size[1:], c, taps, k), -2, 0)
+
+
+def _shifted(dz, conv):
+    """Z (n, *rows of x, …, taps · k)."""
+    (rows, *_), (low, _) = conv.window.input, conv.window.pads[0]
+    starts = [conv.window.dilation[0] * i - low for i in range(conv.window.size[0])]
+    unmoved = [(0, 0, 0)] * (dz.ndim - 2)
+    pads = ([(0, 0, 0), (start, rows - dz.shape[1] - start, 0), *unmoved] for start in starts)
+    return jnp.concatenate([lax.pad(dz, jnp.zeros((), dz.dtype), by) for by in pads], -1)
