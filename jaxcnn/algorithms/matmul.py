@@ -3,13 +3,18 @@
 A cell of x̃ then lies in one window at most: the columns (im2col) of x are x itself, its axes exchanged.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxcnn.algorithms.chunks import sum_chunks
 from jaxcnn.taps import interleave
 from jaxcnn.window import Convolution
+
+CHUNK = 2e6  # bytes of columns and dz that dw looks at in turn
 
 
 def fits(conv: Convolution) -> bool:
@@ -28,9 +33,11 @@ def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
 
 
 def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
-    """dw = columns(x)ᵀ · dz, contracted over n and p."""
-    summed = range(conv.window.dims + 1)
-    return _dot(_to_columns(x, conv), dz, summed, summed, conv)
+    """dw = Σ over chunks of columns(x)ᵀ · dz, contracted over n and p."""
+    summed, window = range(conv.window.dims + 1), conv.window
+    product = lambda x, dz: _dot(_to_columns(x, conv), dz, summed, summed, conv)
+    bytes_of_one = math.prod(window.output) * (window.taps * x.shape[-1] + dz.shape[-1]) * conv.accumulate.itemsize
+    return sum_chunks(product, x, dz, max(1, int(CHUNK // bytes_of_one)))
 
 
 def _dot(a, b, contract_a, contract_b, conv):
