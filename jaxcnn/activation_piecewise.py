@@ -192,10 +192,9 @@ def _prelu_fwd(x, slope):
 def _prelu_bwd(residuals, dy):
     x, slope = residuals
     dy = widen(dy)
-    leak = jnp.where(x >= 0, 0, dy)
     shared = [axis for axis, size in enumerate(slope.shape) if size == 1]
-    dslope = jnp.sum(leak * widen(x), shared, keepdims=True)
-    dx = jnp.where(x >= 0, dy, 0) + widen(slope) * leak
+    dslope = jnp.sum(dy * (widen(x) - jnp.abs(widen(x))), shared, keepdims=True) / 2  # x − |x| = 2·min(x, 0)
+    dx = jnp.where(x >= 0, dy, widen(slope) * dy)
     return dx.astype(x.dtype), dslope.astype(slope.dtype)
 
 

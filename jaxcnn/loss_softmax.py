@@ -154,14 +154,14 @@ def _softmax_cross_entropy_with_integer_labels_fwd(logits, labels, where, smooth
 
 def _softmax_cross_entropy_with_integer_labels_bwd(smoothing, residuals, dl):
     logits, labels, where, largest, total = residuals
-    x, dl = _among(widen(logits) - largest, where), widen(dl)[..., None]
-    right = labels[..., None] == lax.broadcasted_iota(labels.dtype, logits.shape, logits.ndim - 1)
-    q = (1 - smoothing) * right.astype(x.dtype)
-    if smoothing:
-        counted = jnp.broadcast_to(True if where is None else where, logits.shape).astype(x.dtype)
-        q = q + smoothing * (counted / jnp.maximum(jnp.sum(counted, -1, keepdims=True), 1))
     legal = (labels >= 0) & (labels < logits.shape[-1])
-    dlogits = jnp.exp(x) * (dl / total) - q * jnp.where(legal[..., None], dl, jnp.nan)
+    x, dl = _among(widen(logits) - largest, where), jnp.where(legal, widen(dl), jnp.nan)[..., None]
+    right = labels[..., None] == lax.broadcasted_iota(labels.dtype, logits.shape, logits.ndim - 1)
+    dlogits = jnp.exp(x) * (dl / total) - jnp.where(right, (1 - smoothing) * dl, 0)
+    if smoothing:
+        counted = jnp.broadcast_to(True if where is None else where, logits.shape)
+        classes = jnp.maximum(jnp.sum(counted, -1, keepdims=True), 1).astype(dl.dtype)
+        dlogits = dlogits - jnp.where(counted, smoothing * dl / classes, 0)
     if where is not None:
         dlogits = jnp.where(where.any(-1, keepdims=True), dlogits, 0)
     return dlogits.astype(logits.dtype), None, None

@@ -292,6 +292,17 @@ def test_the_choice_goes_by_what_is_computed():
 POOLS = [case for case in [*MAX_POOL, *AVG_POOL] if case.options.get("ties", "first") == "first"]
 
 
+@pytest.mark.parametrize("case", POOLS[::3], ids=str)
+def test_pools_example_by_example(case, monkeypatch):
+    """As large batches are pooled on a CPU, also in a batch of batches."""
+    monkeypatch.setattr(taps, "PADDED", 1)
+    x = case.draw()
+    assert_rule(case.hand, case.twin, x)
+    batch = jnp.stack([x[0], -x[0]])
+    of_batch = lambda pool: jax.vmap(jax.grad(lambda x: jnp.sum(jnp.sin(pool(x)))))(batch)
+    assert_close(of_batch(case.hand), of_batch(case.twin), 1e-5)
+
+
 @pytest.mark.parametrize("case", [case for case in POOLS if len(case.shapes[0]) > 3], ids=str)
 def test_pools_one_dimension_after_the_other(case, monkeypatch):
     """As windows of many taps are, here also those of few, with ties, strides, dilation and padding."""
