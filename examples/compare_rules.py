@@ -100,6 +100,8 @@ def main(argv=None):
     parser.add_argument("--list", action="store_true", help="list what there is and stop")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write a page of HTML for each, in place of text")
     options = parser.parse_args(argv)
+    if options.out is not None and options.out.exists() and not options.out.is_dir():
+        parser.error(f"--out expects a directory, got the file {options.out}")
     if options.list:
         print("\n".join(rows))
         return

@@ -73,6 +73,8 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to draw the errors to (needs matplotlib)")
     options = parser.parse_args(argv)
+    if options.out is not None and options.out.exists() and not options.out.is_dir():
+        parser.error(f"--out expects a directory, got the file {options.out}")
 
     print("With a term forgotten, dx = r·dy:\n")
     wrong = check_vjp(broken_rms_norm, X)

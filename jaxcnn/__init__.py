@@ -73,16 +73,16 @@ from jaxcnn.pool_sum import avg_pool as avg_pool
 from jaxcnn.pool_sum import lp_pool as lp_pool
 from jaxcnn.pool_sum import sum_pool as sum_pool
 
+__version__ = "0.1.0"
+
 if TYPE_CHECKING:
     from jaxcnn import check as check
     from jaxcnn import lax as lax
     from jaxcnn import notebook as notebook
+else:
 
-__version__ = "0.1.0"
-
-
-def __getattr__(name: str) -> object:
-    """The modules that training need not wait for, when they are asked for."""
-    if name not in ("check", "lax", "notebook"):
-        raise AttributeError(f"module 'jaxcnn' has no attribute {name!r}")
-    return importlib.import_module(f"jaxcnn.{name}")
+    def __getattr__(name: str) -> object:
+        """The modules that training need not wait for, when they are asked for."""
+        if name not in ("check", "lax", "notebook"):
+            raise AttributeError(f"module 'jaxcnn' has no attribute {name!r}")
+        return importlib.import_module(f"jaxcnn.{name}")

@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Real
 
@@ -166,6 +167,8 @@ def reduce_window(
     >>> reduce_window(jnp.array([1.0, 4.0, 2.0]), -jnp.inf, jax.lax.max, (2,))
     Array([4., 4.], dtype=float32)
     """
+    if isinstance(init_value, jax.Array) and not isinstance(init_value, jax.core.Tracer):
+        init_value = np.asarray(init_value)  # a value still, where lax is traced to read the call
     reduce = partial(
         _LAX["reduce_window"],
         init_value=init_value,

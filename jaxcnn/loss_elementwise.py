@@ -270,8 +270,8 @@ def _balance(y: Float[Array, "*shape"], alpha: float | None) -> Float[Array, "..
 
 
 def _cross_entropy(x: Float[Array, "*shape"], y: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Of the two terms that cancel where the answer is right, the difference comes first; differentiable at 0."""
-    return (jnp.where(x > 0, x, 0) - x * y) + jnp.log1p(jnp.exp(jnp.where(x > 0, -x, x)))
+    """max(x, 0) − x·y without the difference of two terms that may be alike, or infinite; differentiable at 0."""
+    return jnp.where(x > 0, x * (1 - y), -x * y) + jnp.log1p(jnp.exp(jnp.where(x > 0, -x, x)))
 
 
 def _error(predictions: Float[Array, "*shape"], targets: Float[Array, "*shape"] | None) -> Float[Array, "*shape"]:

@@ -31,7 +31,8 @@ def pad(
         dx[j] = Σ_{a: src(a − lo) = j} dy[a]                                       copies fold back onto their origin
 
     "constant" writes `value` outside, which takes no gradient; "edge" repeats the last cell; "reflect" mirrors at the
-    last cell and "symmetric" behind it; "wrap" starts again from the other end.
+    last cell and "symmetric" behind it; "wrap" starts again from the other end. All of them know the whole axis, also
+    where the other side is cropped (PyTorch's "circular" crops first).
 
     Args:
       x: (n, *spatial, c), or (n, c, *spatial) with `channel_axis=1`; none or several batch dimensions work too.

@@ -37,8 +37,9 @@ def max_pool(
 
     m says which taps i are the maximum of window p: the first in row-major order (`ties="first"`, as in PyTorch and
     `jax.grad` of `lax.reduce_window`), every maximum in full ("all"), or every maximum with an equal share ("even", as
-    `jnp.max`). A NaN is the maximum of its window and takes the gradient. Padding takes none, not even in a window of
-    −inf; a window of padding alone gives −inf (the lowest integer for integers).
+    `jnp.max`). A NaN is the maximum of its window and takes the gradient, the first of several (PyTorch: the last).
+    Padding takes none, not even in a window of −inf; a window of padding alone gives −inf (the lowest integer for
+    integers).
 
     Args:
       x: (n, *spatial, c), or (n, c, *spatial) with `channel_axis=1`; none or several batch dimensions work too.

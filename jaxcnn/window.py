@@ -269,10 +269,7 @@ def _same_pads(n: int, e: int, s: int, *, lower: bool) -> tuple[int, int]:
 
 def _ceil_pads(n: int, e: int, s: int, pads: tuple[int, int]) -> tuple[int, int]:
     low, high = pads
-    room = n + low + high - e
-    if room < 0:
-        return pads
-    last = -(-room // s)
+    last = -(-(n + low + high - e) // s)
     if last * s >= n + low:
         last -= 1
     return low, last * s + e - n - low

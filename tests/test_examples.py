@@ -70,6 +70,13 @@ def test_bad_options_are_one_line(example, arguments, capsys):
     assert len(capsys.readouterr().err.rpartition("error:")[2].splitlines()) == 1
 
 
+@an_example("compare_rules", "your_own_rule")
+def test_out_is_a_directory(example, capsys):
+    with pytest.raises(SystemExit):
+        example.main([*(["relu"] if example.__name__ == "compare_rules" else []), "--out", __file__])
+    assert "--out expects a directory" in capsys.readouterr().err
+
+
 @an_example("train_resnet", "train_mobilenet", "train_autoencoder")
 def test_a_batch_is_at_most_all_digits(example, capsys):
     with pytest.raises(SystemExit):

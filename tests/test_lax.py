@@ -108,6 +108,15 @@ def test_reduce_window(data):
     assert_as_lax("reduce_window", normal(*shape), **options)
 
 
+def test_the_first_value_may_be_an_array():
+    x = jnp.asarray(normal(1, 4, 5, 2), jnp.float32)
+    for init, computation in ((0.0, jax.lax.add), (-jnp.inf, jax.lax.max)):
+        got, expected = (
+            module.reduce_window(x, jnp.asarray(init), computation, (1, 2, 3, 1)) for module in (jaxcnn.lax, jax.lax)
+        )
+        assert_close(got, expected, 1e-6)
+
+
 X, W = normal(2, 4, 8, 7).astype("f4"), normal(6, 4, 3, 2).astype("f4")
 SAME = {"window_strides": (2, 1), "padding": "SAME"}
 CALLS = {  # the name of what is peculiar, its arrays and options, and whether there is a rule

@@ -191,3 +191,9 @@ def test_losses_of_torch(x64):
     result.sum().backward()
     np.testing.assert_allclose(value, result.detach(), rtol=1e-12)
     np.testing.assert_allclose(dx, leaf.grad, atol=1e-14)
+
+
+def test_infinite_logits_of_a_wrong_answer():
+    logits, labels = jnp.array([jnp.inf, jnp.inf, -jnp.inf]), jnp.array([0.0, 0.5, 1.0])
+    for loss in (jaxcnn.sigmoid_binary_cross_entropy, jaxcnn.focal_loss):
+        np.testing.assert_array_equal(loss(logits, labels), jnp.full(3, jnp.inf))

@@ -217,6 +217,7 @@ TORCH_POOLS = [  # x, options of both
     ((2, 3, 11), {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True}),
     ((2, 3, 7, 9), {"kernel_size": (3, 2), "stride": (2, 3), "padding": (1, 0), "ceil_mode": True}),
     ((2, 3, 8, 7), {"kernel_size": 2}),
+    ((2, 3, 2, 9), {"kernel_size": (3, 2), "stride": 3, "ceil_mode": True}),
     ((1, 2, 5, 6, 7), {"kernel_size": 3, "stride": (2, 1, 2), "padding": 1, "ceil_mode": True}),
 ]
 

@@ -24,6 +24,7 @@ WINDOWS = [
     ((2, 6, 7, 2), {"window": 3, "strides": 2, "padding": ((0, -1), (-2, 1))}),
     ((2, 6, 7, 2), {"window": 2, "strides": 3, "ceil_mode": True}),
     ((2, 6, 7, 2), {"window": 3, "strides": 2, "padding": 1, "ceil_mode": True}),
+    ((2, 2, 7, 2), {"window": 4, "strides": 3, "ceil_mode": True}),
     ((2, 3, 3, 2), {"window": 4}),
     ((0, 4, 4, 2), {"window": 2}),
     ((1, 10, 11, 2), {"window": 9, "strides": 1, "padding": "SAME_LOWER"}),
