@@ -95,8 +95,9 @@ def spread_windows(dy: jax.Array, window: Window) -> jax.Array:
 
 
 def _unless_native(sum: Callable, x: jax.Array, window: Window, pads: Pads, strides: Any = None, spread: Any = None):
-    """sum(x); on a TPU a reduction over windows of x, spread and padded, unless small windows tile an image."""
-    if (window.dims == 2 and window.strides == window.size and window.taps <= FUSE) or 0 in window.output:
+    """sum(x); on a TPU a reduction over windows of x, spread and padded, unless x is copied over tiles of an image."""
+    copies = spread and window.dims == 2 and window.strides == window.size and window.taps <= FUSE
+    if copies or 0 in window.output:
         return sum(x)
     ones = (1,) * window.dims
 
