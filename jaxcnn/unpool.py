@@ -87,8 +87,7 @@ def _max_unpool_fwd(y, indices, output_shape):
 
     places = indices.reshape(n, pooled, c)
     scatter, search = (partial(by_gathers, find_last=find_last) for find_last in (_scatter, _search))
-    of_platform = {"cpu": scatter, "tpu": by_sorts, "default": search}
-    x, is_last = lax.platform_dependent(y.reshape(n, pooled, c), places, **of_platform)
+    x, is_last = lax.platform_dependent(y.reshape(n, pooled, c), places, cpu=scatter, tpu=by_sorts, default=search)
     return x.reshape(n, *output_shape, c), jnp.where(is_last, places, -1).reshape(indices.shape)
 
 
