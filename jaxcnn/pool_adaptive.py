@@ -1,7 +1,7 @@
 """Pools to a given output shape: window i of o over n cells begins at ⌊i·n/o⌋ and ends before ⌈(i+1)·n/o⌉.
 
 A dimension is pooled after the other, by a table of the cells that each window sees; the gradient goes back by the
-table of the windows that see each cell.
+table of the windows that see each cell. A TPU reduces under the table's mask instead.
 """
 
 import math
