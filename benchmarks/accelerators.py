@@ -27,8 +27,8 @@ HEADER = ("program", "µs", "MB", "GFLOP", "temporary MB", "transposed MB", "com
 LEGEND = (
     "Of forward and backward as one program, by XLA's cost model for that",
     "platform: time (it has none for an H100), bytes read and written, FLOPs; temporary memory, what transposes move,",
-    "and the time of compiling. In brackets over autodiff's; of calls of libraries and scatters, autodiff's, where",
-    "they differ.",
+    "and the time of compiling; the steps of a loop count as one. In brackets over autodiff's; of calls of libraries",
+    "and scatters, autodiff's, where they differ.",
 )
 MOST = 1.02  # times autodiff's
 PAGE = 4096  # bytes of temporary memory that count as none

@@ -67,11 +67,11 @@ from jaxcnn.pool_adaptive import global_avg_pool as global_avg_pool
 from jaxcnn.pool_adaptive import global_max_pool as global_max_pool
 from jaxcnn.pool_max import max_pool as max_pool
 from jaxcnn.pool_max import max_pool_with_indices as max_pool_with_indices
-from jaxcnn.pool_max import max_unpool as max_unpool
 from jaxcnn.pool_max import min_pool as min_pool
 from jaxcnn.pool_sum import avg_pool as avg_pool
 from jaxcnn.pool_sum import lp_pool as lp_pool
 from jaxcnn.pool_sum import sum_pool as sum_pool
+from jaxcnn.unpool import max_unpool as max_unpool
 
 __version__ = "0.1.0"
 

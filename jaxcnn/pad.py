@@ -146,12 +146,18 @@ class _Run(NamedTuple):
 
 
 def _runs(n: int, pads: tuple[int, int], mode: Mode) -> list[_Run]:
-    """Where the cells of a padded axis come from, in as few runs as there are."""
+    """Where the cells of a padded axis come from: those before the axis, the axis as a whole, and those behind."""
     lo, hi = pads
     source = np.pad(np.arange(n), (max(lo, 0), max(hi, 0)), mode=mode)
-    source = source[max(-lo, 0) : len(source) - max(-hi, 0)].tolist()
+    source = source[max(-lo, 0) : len(source) - max(-hi, 0)]
+    parts = np.split(source, [max(lo, 0), max(len(source) - max(hi, 0), 0)])
+    return [run for part in parts for run in _split(part.tolist())]
+
+
+def _split(cells: list[int]) -> list[_Run]:
+    """In as few runs as there are."""
     runs: list[_Run] = []
-    for cell in source:
+    for cell in cells:
         if runs:
             start, length, step = runs[-1]
             if length == 1 and cell - start in (-1, 0, 1):

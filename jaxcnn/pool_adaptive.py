@@ -1,7 +1,7 @@
 """Pools to a given output shape: window i of o over n cells begins at ⌊i·n/o⌋ and ends before ⌈(i+1)·n/o⌉.
 
 A dimension is pooled after the other, by a table of the cells that each window sees; the gradient goes back by the
-table of the windows that see each cell.
+table of the windows that see each cell. A TPU reduces under the table's mask instead.
 """
 
 import math
@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Real
 
 from jaxcnn.arguments import AnyArray, channels_last, error, spatial_dims, to_array, to_ints, widen
 from jaxcnn.shards import per_shard
-from jaxcnn.taps import repeat
+from jaxcnn.taps import UNROLL, repeat
 from jaxcnn.window import Ints
 
 NOWHERE = np.iinfo(np.int32).max
@@ -243,42 +243,82 @@ def _axes(planes):
 
 def _sum(x, table, axis):
     """Σ_t x[…, table[·, t], …]."""
-    if table.splits(x, axis):
-        return jnp.sum(table.split(x, axis), axis + 1)
-    read = _reader(x, table, axis, 0)
-    return repeat(table.width, lambda t, total: total + read(t), jnp.zeros_like(read(0)))
+
+    def by_table(x):
+        if table.splits(x, axis):
+            return jnp.sum(table.split(x, axis), axis + 1)
+        read = _reader(x, table, axis, 0)
+        return repeat(table.width, lambda t, total: total + read(t), jnp.zeros_like(read(0)))
+
+    by_mask = lambda x: jnp.sum(_mask(x, table, axis, 0), axis + 1)
+    return _unless_tpu(by_table, by_mask, table, axis, x)
 
 
 def _highest(x, index, table, axis, lowest):
     """The maximum over t of x[…, table[·, t], …], and the lowest index of those that have it."""
-    if table.splits(x, axis):
-        cells, places = table.split(x, axis), table.split(index, axis)
-        y = jnp.max(cells, axis + 1)
-        here = (cells == jnp.expand_dims(y, axis + 1)) | jnp.isnan(cells)
-        return y, jnp.min(jnp.where(here, places, NOWHERE), axis + 1)
-    read, place = _reader(x, table, axis, lowest), _reader(index, table, axis, NOWHERE)
-    y = repeat(table.width, lambda t, y: jnp.maximum(y, read(t)), jnp.full_like(read(0), lowest))
 
-    def first(t, index):
-        here = (read(t) == y) | jnp.isnan(read(t))
-        return jnp.where(here, jnp.minimum(index, place(t)), index)
+    def by_table(x, index):
+        if table.splits(x, axis):
+            cells, places = table.split(x, axis), table.split(index, axis)
+            y = jnp.max(cells, axis + 1)
+            here = (cells == jnp.expand_dims(y, axis + 1)) | jnp.isnan(cells)
+            return y, jnp.min(jnp.where(here, places, NOWHERE), axis + 1)
+        read, place = _reader(x, table, axis, lowest), _reader(index, table, axis, NOWHERE)
+        y = repeat(table.width, lambda t, y: jnp.maximum(y, read(t)), jnp.full_like(read(0), lowest))
 
-    return y, repeat(table.width, first, jnp.full(y.shape, NOWHERE, jnp.int32))
+        def first(t, index):
+            here = (read(t) == y) | jnp.isnan(read(t))
+            return jnp.where(here, jnp.minimum(index, place(t)), index)
+
+        return y, repeat(table.width, first, jnp.full(y.shape, NOWHERE, jnp.int32))
+
+    def by_mask(x, index):
+        cells, places = _mask(x, table, axis, lowest), _mask(index, table, axis, NOWHERE)
+        start = jnp.asarray(lowest, x.dtype), jnp.asarray(NOWHERE, jnp.int32)
+        return tuple(lax.reduce((cells, jnp.broadcast_to(places, cells.shape)), start, _higher, (axis + 1,)))
+
+    return _unless_tpu(by_table, by_mask, table, axis, x, index)
+
+
+def _higher(one, other):
+    """Of two pairs of value and index the one with the higher value, or with the lower index; NaN is the highest."""
+    (a, i), (b, j) = one, other
+    above, below = (a > b) | (a != a), (b > a) | (b != b)
+    first = (above & ~below) | ((above == below) & (i < j))
+    return jnp.where(first, a, b), jnp.where(first, i, j)
 
 
 def _give_back(dy, index, below, table, axis):
     """What the windows of `table` give to each cell: of dy, and of the index the part that later axes want."""
-    read, place = _reader(dy, table, axis, 0), _reader(index, table, axis, -1)
 
-    def add(t, found):
-        dx, index = found
-        cell = place(t)
-        here = cell // below == lax.broadcasted_iota(jnp.int32, dx.shape, axis)
-        # Windows that chose the same row chose the same cell in it.
-        return dx + jnp.where(here, read(t), 0), jnp.where(here, cell % below, index)
+    def by_table(dy, index):
+        read, place = _reader(dy, table, axis, 0), _reader(index, table, axis, -1)
 
-    shape = read(0).shape
-    return repeat(table.width, add, (jnp.zeros(shape, dy.dtype), jnp.full(shape, -1, jnp.int32)))
+        def add(t, found):
+            dx, index = found
+            cell = place(t)
+            here = cell // below == lax.broadcasted_iota(jnp.int32, dx.shape, axis)
+            # Windows that chose the same row chose the same cell in it.
+            return dx + jnp.where(here, read(t), 0), jnp.where(here, cell % below, index)
+
+        shape = read(0).shape
+        return repeat(table.width, add, (jnp.zeros(shape, dy.dtype), jnp.full(shape, -1, jnp.int32)))
+
+    def by_mask(dy, index):
+        dx, cell = _mask(dy, table, axis, 0), _mask(index, table, axis, -1)
+        here = cell // below == lax.broadcasted_iota(jnp.int32, cell.shape, axis)
+        return jnp.sum(jnp.where(here, dx, 0), axis + 1), jnp.max(
+            jnp.where(here, cell % below, -1), axis + 1, initial=-1
+        )
+
+    return _unless_tpu(by_table, by_mask, table, axis, dy, index)
+
+
+def _unless_tpu(by_table, by_mask, table, axis, *arrays):
+    """by_table(*arrays); on a TPU, to which reads of single rows cost copies, under a mask of rows and cells."""
+    if min(len(table.numbers), arrays[0].shape[axis]) > UNROLL:
+        return by_table(*arrays)
+    return lax.platform_dependent(*arrays, tpu=by_mask, default=by_table)
 
 
 class _Table(NamedTuple):
@@ -331,6 +371,14 @@ def _sizes(planes, dtype):
         start, stop = _bounds(n, o)
         sizes = sizes[..., None] * np.maximum(stop - start, 1)
     return jnp.asarray(sizes[None, ..., None], dtype)
+
+
+def _mask(x, table, axis, fill):
+    """x on an axis behind one of rows, with `fill` where a row does not see the cell."""
+    cells = np.arange(x.shape[axis])
+    seen = ((table.numbers[..., None] == cells) & table.counts[..., None]).any(1)
+    seen = np.expand_dims(seen, [*range(axis), *range(axis + 2, x.ndim + 1)])
+    return jnp.where(seen, jnp.expand_dims(x, axis), fill)
 
 
 def _reader(x, table, axis, fill):

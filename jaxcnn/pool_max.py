@@ -1,7 +1,6 @@
 """Maxima over windows. The gradient is a fixed sum over window offsets; on a TPU, where that is native and costs less,
 select-and-scatter."""
 
-import math
 from functools import partial
 from typing import NamedTuple
 
@@ -9,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Int32, Integer, Num, Real
+from jaxtyping import Array, Int32, Real
 
 from jaxcnn import selection
-from jaxcnn.arguments import AnyArray, channels_last, error, spatial_dims, to_array, to_choice, to_ints
+from jaxcnn.arguments import AnyArray, to_array, to_choice
 from jaxcnn.shards import per_shard
 from jaxcnn.switches import Ties, find_maximum, is_switched, share, spread
 from jaxcnn.taps import read_taps, repeat
@@ -287,77 +286,3 @@ def _to_indices(tap, window):
         p = lax.broadcasted_iota(jnp.int32, tap.shape, 1 + dim)
         index = index * n + s * p + d * (tap // below % k) - lo
     return jnp.where(window.inside().any(-1)[None, ..., None], index, -1)
-
-
-def max_unpool(
-    y: Num[AnyArray, "..."],
-    indices: Integer[AnyArray, "..."],
-    *,
-    output_shape: Ints,
-    channel_axis: int = -1,
-) -> Num[Array, "..."]:
-    """Puts values back to the cells that they were the maximum of, zeros elsewhere.
-
-        x[n,a,c]  = y[n,p,c] with the last p for which indices[n,p,c] = a; 0 if there is none
-        dy[n,p,c] = dx[n, indices[n,p,c], c] where p is that last one, else 0
-
-    Of windows that do not overlap no two name one cell, and every p is the last: dy gathers dx. Where they overlap,
-    PyTorch gives dx to each p that names the cell, which is no derivative of what it computes. An index outside the
-    plane, such as the −1 of a window without a cell, writes nothing and takes no gradient.
-
-    Args:
-      y: (n, *pooled, c), or (n, c, *pooled) with `channel_axis=1`; none or several batch dimensions work too.
-      indices: of the shape of y, row-major indices in the plane of x for each example and channel.
-      output_shape: the spatial shape of x, an int for each dimension; an int is for all, with y of one batch dimension.
-
-    Returns:
-      x: (n, *output_shape, c), laid out and typed like y.
-
-    Keeps the indices of those p that are the last, −1 for others; recomputes nothing.
-
-    Raises:
-      ValueError: indices of another shape than y, an output shape that does not fit.
-      TypeError: y is no array of numbers, indices none of integers.
-
-    Source: Zeiler and Fergus (arXiv:1311.2901); PyTorch and ONNX MaxUnpool.
-
-    >>> x = jnp.array([[1.0, 4.0, 3.0, 2.0]])[..., None]
-    >>> max_unpool(*max_pool_with_indices(x, 2), output_shape=4)[0, :, 0]
-    Array([0., 4., 3., 0.], dtype=float32)
-    """
-    y, indices = to_array("max_unpool", "y", y), to_array("max_unpool", "indices", indices, jnp.integer)
-    if indices.shape != y.shape:
-        raise error(ValueError, "max_unpool", "indices", f"the shape of y, {y.shape}", indices.shape)
-    dims = spatial_dims("max_unpool", output_shape, y, "output_shape", "y")
-    output_shape = to_ints("max_unpool", "output_shape", output_shape, dims, minimum=0)
-    y, restore = channels_last("max_unpool", y, dims, channel_axis, "y")
-    indices, _ = channels_last("max_unpool", indices, dims, channel_axis, "indices")
-    return restore(per_shard(_max_unpool, "n…c, n…c -> n…c")(y, indices.astype(jnp.int32), output_shape))
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _max_unpool(
-    y: Num[Array, "n *pooled c"], indices: Int32[Array, "n *pooled c"], output_shape: tuple[int, ...]
-) -> Num[Array, "n *spatial c"]:
-    return _max_unpool_fwd(y, indices, output_shape)[0]
-
-
-def _max_unpool_fwd(y, indices, output_shape):
-    n, c, pooled, cells = y.shape[0], y.shape[-1], math.prod(y.shape[1:-1]), math.prod(output_shape)
-    y, places = y.reshape(n, pooled, c), indices.reshape(n, pooled, c)
-    p, channel = (lax.broadcasted_iota(jnp.int32, (pooled, c), axis) for axis in (0, 1))
-    nobody = jnp.full((cells, c), -1, jnp.int32)
-    last = jax.vmap(lambda cell: nobody.at[cell, channel].max(p, mode="drop"))(jnp.where(places < 0, cells, places))
-    x = jnp.where(last < 0, 0, jnp.take_along_axis(y, last, 1, mode="clip"))
-    is_last = (places >= 0) & (places < cells) & (jnp.take_along_axis(last, places, 1, mode="clip") == p[None])
-    return x.reshape(n, *output_shape, c), jnp.where(is_last, places, -1).reshape(indices.shape)
-
-
-def _max_unpool_bwd(output_shape, places, dx):
-    n, c, pooled = dx.shape[0], dx.shape[-1], math.prod(places.shape[1:-1])
-    flat = dx.reshape(n, math.prod(output_shape), c)
-    dy = jnp.take_along_axis(flat, places.reshape(n, pooled, c), 1, mode="clip").reshape(places.shape)
-    return jnp.where(places < 0, 0, dy), None
-
-
-_max_unpool.defvjp(_max_unpool_fwd, _max_unpool_bwd)

@@ -120,8 +120,9 @@ def spread_windows(dy: jax.Array, window: Window) -> jax.Array:
 
 
 def _unless_native(sum: Callable, x: jax.Array, window: Window, pads: Pads, strides: Any = None, spread: Any = None):
-    """sum(x); on a TPU a reduction over windows of x, spread and padded, unless small windows tile an image."""
-    if (window.dims == 2 and window.strides == window.size and window.taps <= FUSE) or 0 in window.output:
+    """sum(x); on a TPU a reduction over windows of x, spread and padded, unless x is copied over tiles of an image."""
+    copies = spread and window.dims == 2 and window.strides == window.size and window.taps <= FUSE
+    if copies or 0 in window.output:
         return sum(x)
     ones = (1,) * window.dims
 
@@ -176,6 +177,7 @@ def sum_taps(
     array over r (the number of taps where there is none) and the arrays with axes to broadcast against it; it gives
     the dtype of the first array, and zero where the arrays are zero.
     """
+    window, around = window.coarse()
     n, c, strides = arrays[0].shape[0], arrays[0].shape[-1], window.strides
     first = [lo // s for s, (lo, _) in zip(strides, window.pads)]
     blocks = [-(-(lo + a) // s) - f for a, s, (lo, _), f in zip(window.input, strides, window.pads, first)]
@@ -191,7 +193,8 @@ def sum_taps(
 
     dx = repeat(math.prod(shifts), add, jnp.zeros((n, *interleave(zip(blocks, strides)), c), arrays[0].dtype))
     dx = dx.reshape(n, *(m * s for m, s in zip(blocks, strides)), c)
-    return _cut(dx, [lo - f * s for s, (lo, _), f in zip(strides, window.pads, first)], window.input)
+    dx = _cut(dx, [lo - f * s for s, (lo, _), f in zip(strides, window.pads, first)], window.input)
+    return lax.pad(dx, jnp.zeros((), dx.dtype), [(0, 0, 0), *around, (0, 0, 0)])
 
 
 def _taps_of_shift(j: Sequence[Any], window: Window) -> jax.Array:

@@ -113,6 +113,23 @@ class Window:
             input = passes[-1].output
         return passes
 
+    def coarse(self) -> tuple["Window", list[tuple[int, int, int]]]:
+        """The window over the cells that it may read, and what of the input lies before, behind and between them.
+
+        Where g divides s and d, it reads every g-th cell alone: a = g·b + f with f = −lo mod g, and
+
+            b(p, i) = s/g·p + d/g·i − (lo + f)/g
+        """
+        axes, around = [], []
+        for n, o, e, s, d, (lo, _) in zip(self.input, self.output, self.extent, self.strides, self.dilation, self.pads):
+            g = math.gcd(s, d)
+            first = -lo % g
+            m, low = max(0, -((first - n) // g)), (lo + first) // g
+            axes.append((m, s // g, (low, (o - 1) * (s // g) + (e - 1) // g + 1 - m - low), d // g))
+            around.append((first, n - first - max(0, (m - 1) * g + 1), g - 1))
+        input, strides, pads, dilation = zip(*axes)
+        return Window(input, self.size, strides, pads, dilation), around
+
     @classmethod
     def of(
         cls,

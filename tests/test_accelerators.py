@@ -11,7 +11,8 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compare import assert_close
+from cases import CASES
+from compare import assert_close, assert_rule, cotangent_of
 from test_conventions import OPS
 
 import jaxcnn
@@ -70,6 +71,31 @@ def test_selection_is_the_maximum_of_the_switches(dtype, size, options):
     (y, dx), (expected_y, expected_dx), several = both(x, dy)
     np.testing.assert_array_equal(np.asarray(y, np.float32), np.asarray(expected_y, np.float32))
     assert_close((dx, *several), (expected_dx, expected_dx, -expected_dx), 1e-6)
+
+
+FORMS = ("max_unpool", "lp_pool", "adaptive_avg_pool", "adaptive_max_pool", "global_avg_pool", "global_max_pool")
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("case", [case for case in CASES if case.op in FORMS], ids=str)
+def test_forms_of_other_platforms(case, platform, monkeypatch):
+    """On a CPU, as if it were another platform."""
+
+    def of_platform(*arrays, default, **forms):
+        return forms.get(platform, default)(*arrays)
+
+    monkeypatch.setattr(jax.lax, "platform_dependent", of_platform)
+    assert_rule(case.hand, case.twin, case.draw())
+
+
+@pytest.mark.parametrize("platform", ["cuda", "rocm", "tpu"])
+def test_unpooling_scatters_on_a_cpu_alone(platform):
+    y, indices = jnp.ones((2, 3, 4, 3)), jnp.zeros((2, 3, 4, 3), jnp.int32)
+    unpool = lambda y: jaxcnn.max_unpool(y, indices, output_shape=(4, 5))
+    program = jax.jit(lambda dx, y: (unpool(y), jax.vjp(unpool, y)[1](dx)))
+    text = jax.export.export(program, platforms=[platform])(cotangent_of(unpool, [y]), y).mlir_module()
+    assert "stablehlo.sort" in text and "stablehlo.scatter" not in text
+    assert ("stablehlo.gather" in text) == (platform != "tpu")
 
 
 def test_every_op_has_a_row(monkeypatch):

@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import pytest
 
 from jaxcnn.window import Window
@@ -160,3 +161,12 @@ def test_is_a_static_value():
     make = lambda: Window.of("test", [5, 6], [2, 2], strides=[1, 1], padding=[1, 1], dilation=[1, 1])
     assert make() == make()
     assert hash(make()) == hash(make())
+
+
+@pytest.mark.parametrize("pads", [(0, 0), (3, 1), (-1, 4), (1, -2)])
+@pytest.mark.parametrize(("strides", "dilation"), [(2, 2), (4, 6), (6, 3), (2, 3)])
+def test_coarse_windows_read_the_same_cells(strides, dilation, pads):
+    window = Window((17,), (3,), (strides,), (pads,), (dilation,))
+    coarse, ((first, last, between),) = window.coarse()
+    np.testing.assert_array_equal(first + (between + 1) * coarse.cells(0), window.cells(0))
+    assert first + last + coarse.input[0] + between * (coarse.input[0] - 1) == 17
