@@ -254,3 +254,35 @@ def test_command_line_errors(argv, said, capsys):
         command.main(argv)
     assert stop.value.code == 2
     assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_static_arguments_stay_as_they_are():
+    @partial(jax.custom_vjp, nondiff_argnums=(1,))
+    def power(x, n):
+        return x**n
+
+    power.defvjp(lambda x, n: (x**n, x), lambda n, x, dy: (n * jax.lax.stop_gradient(x) ** (n - 1) * dy,))
+    report = check_vjp(power, ARGS[2], 3)
+    assert report.arguments[0].autodiff.ok and not report.arguments[0].autodiff.note
+    assert not report.properties["reverse over reverse"].ok
+
+    @partial(jax.custom_vjp, nondiff_argnums=(0, 2, 3))
+    def apply(fn, x, slope, mode):
+        return fn(x) * slope if mode == "scale" and isinstance(slope, float) else 0 * x
+
+    apply.defvjp(lambda fn, x, slope, mode: (apply(fn, x, slope, mode), x), lambda *_: (_[-1] * _[1] * jnp.cos(_[3]),))
+    for report in (
+        check_vjp(apply, jnp.sin, ARGS[2], 0.5, "scale"),
+        check_vjp(partial(apply, jnp.sin), ARGS[2], 0.5, "scale"),
+    ):
+        assert report.ok, report
+        assert [a.autodiff.note for a in report.arguments] == [""]
+
+
+def test_no_autodiff_is_said_in_the_first_line():
+    root = jax.custom_vjp(lambda x: jax.lax.while_loop(lambda s: s[0] < 3, lambda s: (s[0] + 1, s[1] * x), (0, x))[1])
+    root.defvjp(lambda x: (root(x), x), lambda x, dy: (4 * x**3 * dy,))
+    report = check_vjp(root, ARGS[2])
+    assert report.ok
+    assert "ok, by finite differences alone: NO AUTODIFF, ValueError: Reverse-mode" in str(report).splitlines()[0]
+    assert "Reverse-mode" in json.loads(report.to_json())["no_autodiff"]

@@ -12,6 +12,7 @@ from jaxcnn.check.examine import examine, explain_fault
 from jaxcnn.check.finite import directional, narrowest
 from jaxcnn.check.gradients import Gradients, against_autodiff, bound_of, gradients_of, of_value
 from jaxcnn.check.point import Draw, Point, dot, locate, parameters, pull, title, type_of, widen
+from jaxcnn.check.primal import static_positions
 from jaxcnn.check.report import Cost, Report, Smallest
 from jaxcnn.check.shrink import shrink
 from jaxcnn.check.tolerance import FIRST, SECOND
@@ -36,7 +37,8 @@ def check_vjp(
 
     Args:
       fn: any differentiable function of arrays or pytrees, returning arrays or pytrees. What is no array (a string, an
-        int) passes through; keyword options go in by `functools.partial`.
+        int) passes through, and so does what `nondiff_argnums` of a rule names; keyword options go in by
+        `functools.partial`.
       args: where to compare.
       reference: a function of the same arguments to differentiate by autodiff; None means the primal of fn itself,
         every `jax.custom_vjp` in it forgotten, or, where there is none, every `jax.custom_jvp`.
@@ -77,8 +79,10 @@ def check_vjp(
         properties |= _second_order(point, draw) if order == 2 else {}
     smallest = None if all(a.ok for a in arguments) else _smallest(fn, reference, args, tolerance, seed)
     places = parameters(fn) if isinstance(fn, jax.custom_vjp) else []
+    places = [name for i, name in enumerate(places) if i not in static_positions(fn)]
     fault = explain_fault(found.fault, places) if found.fault else None
-    return Report(title(fn), fault, arguments, properties, smallest, *_costs(point, found, devices or {}))
+    told = _costs(point, found, devices or {})
+    return Report(title(fn), fault, arguments, properties, smallest, *told, no_autodiff=found.unknown)
 
 
 def _differences(point: Point, found: Gradients, draw: Draw) -> tuple[list[Error], Error]:

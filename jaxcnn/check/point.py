@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.check import tolerance
-from jaxcnn.check.primal import without_rules
+from jaxcnn.check.primal import static_positions, without_rules
 
 
 class Point(NamedTuple):
@@ -46,10 +46,12 @@ class Draw:
 
 
 def locate(fn: Callable, reference: Callable | None, args: Any, draw: Draw, wider: float) -> Point:
-    """Whatever is no float (integers, keys, strings, options) stays as it is given."""
+    """Whatever is no float (integers, keys, strings, options) or stands in a static position stays as it is given."""
     located, structure = jax.tree.flatten_with_path(args)
-    leaves = [_as_array(leaf) for _, leaf in located]
-    where = [i for i, leaf in enumerate(leaves) if _is_float(leaf)]
+    static = static_positions(fn) | static_positions(reference)
+    is_static = [position.idx in static for (position, *_), _ in located]
+    leaves = [leaf if fixed else _as_array(leaf) for fixed, (_, leaf) in zip(is_static, located)]
+    where = [i for i, leaf in enumerate(leaves) if _is_float(leaf) and not is_static[i]]
     if not where:
         raise ValueError("check_vjp: args expects at least one array of floats, got none")
 

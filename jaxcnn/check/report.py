@@ -98,6 +98,7 @@ class Report:
     smallest: Smallest | None
     hand: Cost | None
     autodiff: Cost | None
+    no_autodiff: str = ""  # why autodiff gives nothing to compare with
 
     @property
     def ok(self) -> bool:

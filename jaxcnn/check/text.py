@@ -50,7 +50,10 @@ def show(report: "Report") -> None:
 
 
 def _title(report: "Report") -> str:
-    return f"{report.name}: {'ok' if report.ok else 'WRONG'}"
+    verdict = f"{report.name}: {'ok' if report.ok else 'WRONG'}"
+    if not report.no_autodiff:
+        return verdict
+    return f"{verdict}, by finite differences alone: NO AUTODIFF, {report.no_autodiff[:NOTE]}"
 
 
 def _tables(report: "Report") -> list[Table]:
