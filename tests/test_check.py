@@ -286,3 +286,13 @@ def test_no_autodiff_is_said_in_the_first_line():
     assert report.ok
     assert "ok, by finite differences alone: NO AUTODIFF, ValueError: Reverse-mode" in str(report).splitlines()[0]
     assert "Reverse-mode" in json.loads(report.to_json())["no_autodiff"]
+
+
+def test_random_draws_of_another_dtype_are_no_error():
+    fn = lambda key, x: jnp.where(jax.random.bernoulli(key, 0.5, x.shape), 2 * x, 0)
+    args = jax.random.key(3), jnp.ones((7, 5))
+    report = check_vjp(fn, *args, order=1)
+    assert report.ok, report
+    wrong = jax.custom_vjp(fn)
+    wrong.defvjp(lambda key, x: (fn(key, x), key), lambda key, dy: (None, 1.1 * jax.vjp(partial(fn, key), dy)[1](dy)[0]))
+    assert "1.1 = 11/10 times" in str(check_vjp(wrong, *args, order=1))

@@ -88,7 +88,7 @@ def _pin_down(
     worst = np.argsort(-off, axis=None, kind="stable")[:SHOWN]
     probed = np.flatnonzero(wrong)
     probed = probed[np.linspace(0, len(probed) - 1, min(PROBED, len(probed))).astype(int)]
-    middle, at_kink = _slopes(point, argument, [*worst.tolist(), *probed.tolist()], largest(expected))
+    middle, at_kink = _slopes(point, found, argument, [*worst.tolist(), *probed.tolist()], largest(expected))
     evidence = Evidence(
         got,
         expected,
@@ -110,10 +110,12 @@ def _pin_down(
     return name_kind(evidence), cells
 
 
-def _slopes(point: Point, argument: int, cells: list[int], scale: float) -> tuple[np.ndarray, np.ndarray]:
+def _slopes(
+    point: Point, found: Gradients, argument: int, cells: list[int], scale: float
+) -> tuple[np.ndarray, np.ndarray]:
     """The central slope in each cell, and whether those to both sides differ."""
     unknown = np.full(len(cells), np.nan), np.zeros(len(cells), bool)
-    if jnp.iscomplexobj(point.floats[argument]):
+    if jnp.iscomplexobj(point.floats[argument]) or found.is_other_wide:
         return unknown
     try:
         with jax.enable_x64(True):
