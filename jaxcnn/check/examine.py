@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxcnn.check import tolerance
 from jaxcnn.check.diagnosis import Diagnosis, Evidence, name_kind
-from jaxcnn.check.error import Error, differences, largest, wide
+from jaxcnn.check.error import Error, differences, largest, not_applicable, wide
 from jaxcnn.check.finite import slopes
 from jaxcnn.check.gradients import Gradients, against_autodiff, bound_of
 from jaxcnn.check.point import Point, type_of
@@ -19,6 +19,7 @@ from jaxcnn.check.report import Argument, Cell
 SHOWN = 3  # worst cells in a report
 PROBED = 24  # wrong cells whose slopes are looked at
 FEW = 512  # cells of an argument that differences alone can fill
+AUTODIFF = "autodiff of the primal"  # a kind of wrong that is not the rule's
 NUMERIC_BOUND = 1e-4  # of a gradient by differences, cell by cell
 
 
@@ -36,10 +37,14 @@ def examine(point: Point, found: Gradients, argument: int, finite: Error) -> Arg
         expected, bound = _by_differences(point, argument), NUMERIC_BOUND
     diagnoses: list[Diagnosis] = []
     cells: list[Cell] = []
+    if expected is not None and finite.ok and not autodiff.ok and _is_confirmed(point, found, argument, bound):
+        autodiff = not_applicable("wrong, not the rule")
+        _, cells = _pin_down(point, found, argument, expected, bound)
+        diagnoses.append(Diagnosis(AUTODIFF, "finite differences confirm the rule in every cell where the two differ"))
     if hand.dtype != leaf.dtype:
         diagnoses.append(Diagnosis("wrong dtype", f"{hand.dtype.name}, and the argument is {leaf.dtype.name}"))
         bound = max(bound, tolerance.FIRST.get(hand.dtype.name, 0))
-    if expected is not None and not (autodiff.ok and finite.ok):
+    elif expected is not None and not (autodiff.ok and finite.ok):
         kind, cells = _pin_down(point, found, argument, expected, bound)
         diagnoses += [] if kind is None else [kind]
     if not finite.ok and not diagnoses and not np.isfinite(wide(hand)).all():
@@ -86,8 +91,7 @@ def _pin_down(
     if not wrong.any():
         return None, []
     worst = np.argsort(-off, axis=None, kind="stable")[:SHOWN]
-    probed = np.flatnonzero(wrong)
-    probed = probed[np.linspace(0, len(probed) - 1, min(PROBED, len(probed))).astype(int)]
+    probed = _some(np.flatnonzero(wrong), PROBED)
     middle, at_kink = _slopes(point, found, argument, [*worst.tolist(), *probed.tolist()], largest(expected))
     evidence = Evidence(
         got,
@@ -108,6 +112,21 @@ def _pin_down(
         for cell, slope, kink in zip(worst, middle, at_kink)
     ]
     return name_kind(evidence), cells
+
+
+def _is_confirmed(point: Point, found: Gradients, argument: int, bound: float) -> bool:
+    """Whether differences say of every cell where the rule and autodiff differ that the rule is right."""
+    hand, expected = (wide(gradients[argument]) for gradients in (found.hand, found.expected))  # type: ignore[index]
+    allowed = bound * largest(expected)
+    differing = _some(np.flatnonzero(differences(hand, expected) > allowed), FEW)
+    middle, at_kink = _slopes(point, found, argument, differing.tolist(), largest(expected))
+    off = differences(middle, hand.flat[differing])
+    return bool(np.all((off <= max(allowed, NUMERIC_BOUND * largest(hand))) & ~at_kink))
+
+
+def _some(cells: np.ndarray, count: int) -> np.ndarray:
+    """So many of them at most, evenly spread."""
+    return cells[np.linspace(0, len(cells) - 1, min(count, len(cells))).astype(int)]
 
 
 def _slopes(
