@@ -294,7 +294,9 @@ def test_random_draws_of_another_dtype_are_no_error():
     report = check_vjp(fn, *args, order=1)
     assert report.ok, report
     wrong = jax.custom_vjp(fn)
-    wrong.defvjp(lambda key, x: (fn(key, x), key), lambda key, dy: (None, 1.1 * jax.vjp(partial(fn, key), dy)[1](dy)[0]))
+    wrong.defvjp(
+        lambda key, x: (fn(key, x), key), lambda key, dy: (None, 1.1 * jax.vjp(partial(fn, key), dy)[1](dy)[0])
+    )
     assert "1.1 = 11/10 times" in str(check_vjp(wrong, *args, order=1))
 
 

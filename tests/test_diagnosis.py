@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxcnn.check import check_vjp
 from jaxcnn.check.diagnosis import KINDS, Evidence, name_kind
 from jaxcnn.check.error import not_applicable
 from jaxcnn.check.examine import examine
@@ -41,6 +42,16 @@ def diagnose(got, expected=RIGHT, at_kinks=False, others=()):
         (RIGHT[:, ::-1, ::-1], "flipped", "backwards along axes 1, 2"),
         (RIGHT * EDGES, "wrong at borders only", "within 1 cell of the ends of axes 1, 2"),
         (RIGHT * np.arange(1, 7), "scaled along an axis", "axis 2: 1, 2, 3, 4, …"),
+        (
+            RIGHT * [1, 1, 1, 1, 1, 2],
+            "scaled along an axis",
+            "right but at 5 of axis 2 (of size 6: its end), where it is 2",
+        ),
+        (RIGHT * [1, 1, 1, -1, 1, 1], "scaled along an axis", "at 3 of axis 2 (of size 6), where it is -1 times"),
+        (np.where(np.arange(6) == 0, TERM, RIGHT), "wrong at borders only", "within 1 cell of the start of axis 2"),
+        (np.roll(RIGHT, -3, 2), "shifted", "by 3 cells, -3 along axis 2"),
+        (np.roll(RIGHT, (1, 2), (1, 2)), "shifted", "by 2 cells, +1 along axis 1, +2 along axis 2"),
+        (0.6 * RIGHT + 0.8 * TERM, "unrelated", ""),
         (DROPPED, "wrong in some cells only", "1 of 144 cells, where it is 0"),
         (np.concatenate([RIGHT[:2], RIGHT[2:3] + TERM[:1], RIGHT[3:]]), "wrong in some cells only", "at 2 of axis 0"),
         (RIGHT - 0.3, "missing a term", "and is constant along axes 0, 1, 2"),
@@ -107,3 +118,19 @@ def test_axes_of_one_size_shrink_together():
     (x, w, labels), trials = shrink((np.ones((5, 8)), np.ones((8, 6)), np.arange(5)), is_wrong)
     assert (x.shape, w.shape, labels.tolist()) == ((1, 3), (3, 1), [0])
     assert trials == len(tried) < 80
+
+
+def test_what_the_tolerance_of_autodiff_hides():
+    """1 % in bfloat16, which differences of the rule in float64 see; and a value that autodiff does not see."""
+    x = jnp.asarray(RIGHT[0], jnp.bfloat16)
+    square = jax.custom_vjp(lambda x: x * x)
+    square.defvjp(lambda x: (x * x, x), lambda x, dy: (jnp.asarray(2.02, x.dtype) * x * dy,))
+    (argument,) = check_vjp(square, x, order=1).arguments
+    assert str(argument.diagnoses[0]) == "scaled by a constant: 1.01 times what it should be"
+    assert len(argument.worst_cells) == 3
+    (argument,) = check_vjp(lambda x: x * jax.lax.stop_gradient(x), x, order=1).arguments
+    assert argument.diagnoses[0].kind == "not the derivative of the value"
+    assert "scaled by a constant: 0.5 = 1/2 times" in argument.diagnoses[0].detail
+    cell = argument.worst_cells[0]
+    assert cell.autodiff == pytest.approx(cell.hand)
+    assert cell.finite == pytest.approx(2 * cell.hand)
