@@ -161,6 +161,16 @@ def test_a_wrong_second_order_is_found():
     assert report.arguments[0].ok
     assert not report.properties["reverse over reverse"].ok
     assert not report.properties["forward over reverse"].ok
+    assert re.search(r"^ +reverse over reverse +differs +the gradients are right", str(report), re.M)
+
+
+def test_a_wrong_value_is_found():
+    sine = jax.custom_vjp(jnp.sin)
+    sine.defvjp(lambda x: (jnp.sin(x).at[1].add(0.5), x), lambda x, dy: (jnp.cos(x) * dy,))
+    report = check_vjp(sine, jnp.zeros(3), order=1)
+    assert not report.ok
+    row = r"^ +value +differs +the forward pass returns something else than the function: 0.5 and not 0 at \[1\]$"
+    assert re.search(row, str(report), re.M)
 
 
 def test_a_rule_that_does_not_vmap_is_found():
@@ -191,6 +201,21 @@ def test_trees_and_other_leaves():
     report = check_vjp(fn, {"x": ARGS[0], "layer": [ARGS[1]]}, jnp.arange(5) % 4, jnp.float32(2))
     assert report.ok, report
     assert [a.name for a in report.arguments] == ["params['layer'][0]", "params['x']", "scale"]
+
+
+def test_the_smallest_case_can_be_rebuilt():
+    """With the integers that it needs, and what keys hold."""
+    picked = lambda x, at, key: x[at] * 2.0
+    doubled = jax.custom_vjp(picked)
+    doubled.defvjp(
+        lambda x, at, key: (picked(x, at, key), (x, at)),
+        lambda kept, dy: (jnp.zeros_like(kept[0]).at[kept[1]].add(3 * dy), None, None),
+    )
+    args = jnp.array([0.1, 0.7, 3.0], jnp.bfloat16), jnp.array([2, 1]), jax.random.key(5)
+    report = check_vjp(doubled, *args, order=1)
+    assert report.smallest.types == {"x": "bfloat16[1]", "at": "int32[1]", "key": "key<fry>[]"}
+    assert report.smallest.values == {"x": "[0.100097656]", "at": "[0]", "key": "[0, 5]"}
+    assert re.search(r"^ +at +int32\[1\] +\[0\]$", str(report), re.M)
 
 
 def test_kinks_are_reported_as_such():

@@ -46,8 +46,8 @@ def examine(point: Point, found: Gradients, argument: int, finite: Error) -> Arg
         _, cells = _pin_down(point, found, argument, wide(hand), expected, bound)
         diagnoses.append(Diagnosis(AUTODIFF, "finite differences confirm the rule in every cell where the two differ"))
     elif autodiff.ok and not finite.ok:
-        kind, cells = _seen_by_differences(point, found, argument, finite.bound, expected)
-        diagnoses.append(kind)
+        unlike, cells = _seen_by_differences(point, found, argument, finite.bound, expected)
+        diagnoses.append(unlike)
     elif expected is not None and not autodiff.ok:
         kind, cells = _pin_down(point, found, argument, wide(hand), expected, bound)
         diagnoses += [] if kind is None else [kind]

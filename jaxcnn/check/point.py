@@ -110,6 +110,22 @@ def type_of(leaf: Any) -> str:
     return f"{leaf.dtype.name}{list(leaf.shape)}"
 
 
+def values_of(leaf: Any) -> str:
+    """In one line; of a random key its data."""
+    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    array = np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+    array = array.astype(np.float32) if array.dtype.kind == "V" else array  # bfloat16
+    return " ".join(np.array2string(array, separator=", ", floatmode="unique").split())
+
+
+def named_arrays(fn: Callable, args: Any) -> dict[str, Any]:
+    """All arrays among the arguments."""
+    located, _ = jax.tree.flatten_with_path(args)
+    leaves = [_as_array(leaf) for _, leaf in located]
+    names = _names(fn, [path for path, _ in located])
+    return {name: leaf for name, leaf in zip(names, leaves) if hasattr(leaf, "dtype")}
+
+
 def _as_array(leaf: Any) -> Any:
     numeric = isinstance(leaf, (float, complex, np.ndarray, np.generic))
     return jnp.asarray(leaf) if numeric and np.asarray(leaf).dtype.kind in "biufcV" else leaf

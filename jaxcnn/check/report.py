@@ -85,7 +85,8 @@ class Smallest:
     """The smallest arguments, cut from those given, at which the rule is still wrong."""
 
     args: tuple[Any, ...] = field(repr=False, compare=False)
-    types: dict[str, str]
+    types: dict[str, str]  # of every array, integers too
+    values: dict[str, str]  # of those with few
     trials: int
 
 
@@ -99,6 +100,7 @@ class Report:
     hand: Cost | None
     autodiff: Cost | None
     no_autodiff: str = ""  # why autodiff gives nothing to compare with
+    findings: dict[str, Diagnosis] = field(default_factory=dict)  # of the properties that do not hold
 
     @property
     def ok(self) -> bool:

@@ -83,6 +83,7 @@ def _properties(report: "Report") -> Table:
 def _wrong(report: "Report") -> Table:
     found = [("the rule", report.fault)] if report.fault else []
     found += [(a.name, diagnosis) for a in report.arguments for diagnosis in a.diagnoses]
+    found += report.findings.items()
     return [("wrong", "kind", ""), *((name, diagnosis.kind, diagnosis.detail) for name, diagnosis in found)]
 
 
@@ -98,7 +99,9 @@ def _cells(report: "Report") -> Table:
 def _smallest(report: "Report") -> Table:
     if report.smallest is None:
         return []
-    return [("still wrong at", ""), *((name, kind) for name, kind in report.smallest.types.items())]
+    smallest = report.smallest
+    rows = [(name, kind, smallest.values.get(name, "")) for name, kind in smallest.types.items()]
+    return [("still wrong at", "", "values"), *rows]
 
 
 def _costs(report: "Report") -> Table:
