@@ -3,6 +3,7 @@
 import json
 import re
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -268,7 +269,12 @@ def test_command_fails_on_a_wrong_rule(capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["convolve"], "no op called convolve"),
+        (["convolve"], "no op called 'convolve'; did you mean 'conv' or "),
+        (
+            ["relo", "zzz"],
+            "no op called 'relo'; did you mean 'relu' or 'relu6' or 'prelu'?; no op called 'zzz'; there are 'conv', ",
+        ),
+        ([""], "argument NAME: expects a name or pattern, got ''"),
         (["relu", "--dtype", "int8"], "argument --dtype: invalid choice: 'int8'"),
         (["relu", "--size", "2"], "argument --size: expects an int of at least 5, got 2"),
         (["relu", "--out", __file__], f"argument --out: {__file__}: File exists"),
@@ -278,7 +284,19 @@ def test_command_line_errors(argv, said, capsys):
     with pytest.raises(SystemExit) as stop:
         command.main(argv)
     assert stop.value.code == 2
-    assert said in capsys.readouterr().err.splitlines()[-1]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("python -m jaxcnn.check: error: ")
+    assert said in line
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_that_cannot_be_written(capsys, monkeypatch):
+    monkeypatch.setattr(command, "main", lambda: print("1 of 1 rules are right") or 0)
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        assert command.run() == 2
+    said = "python -m jaxcnn.check: error: cannot write the output: No space left on device\n"
+    assert capsys.readouterr().err == said
 
 
 def test_static_arguments_stay_as_they_are():
