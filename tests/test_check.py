@@ -100,6 +100,24 @@ def test_vjp_cases():
     mark.args[1][2].values[0]()
     with pytest.raises(ValueError, match=r"vjp_cases: rows expects \(fn, args\)"):
         vjp_cases((jnp.sin,))
+    with pytest.raises(TypeError, match="vjp_cases: args of sin expects a list or tuple, got ArrayImpl"):
+        vjp_cases((jnp.sin, ARGS[0]))
+    with pytest.raises(TypeError, match="vjp_cases: options of sin expects a dict, got int"):
+        vjp_cases((jnp.sin, [ARGS[0]], 2))
+
+
+def test_vjp_cases_cast_every_float_but_static_ones():
+    seen = []
+
+    @partial(jax.custom_vjp, nondiff_argnums=(2,))
+    def scaled(x, y, slope):
+        seen.append((x.dtype.name, y.dtype.name, slope))
+        return x * y
+
+    scaled.defvjp(lambda x, y, slope: (x * y, (x, y)), lambda slope, kept, dz: (dz * kept[1], (dz * kept[0]).sum()))
+    (case,) = vjp_cases((scaled, (ARGS[2], 0.5, 0.25), {"order": 1}), dtypes=["bfloat16"]).args[1]
+    case.values[0]()
+    assert seen[0] == ("bfloat16", "bfloat16", 0.25)
 
 
 @pytest.mark.parametrize(
@@ -223,6 +241,21 @@ def test_kinks_are_reported_as_such():
     report = check_vjp(jaxcnn.relu, jnp.array([0.0, 1.0, -1.0]), reference=jaxcnn.reference.relu)
     assert report.ok, report
     assert report.arguments[0].finite.note == "at a kink"
+
+
+@pytest.mark.parametrize("scale", [1e6, 1e-4])
+def test_a_curve_is_no_kink(scale):
+    """Large values lose digits to rounding, and at a small one a curve bends within a step."""
+    cube = jax.custom_vjp(lambda x: x**3)
+    cube.defvjp(lambda x: (x**3, x), lambda x, dy: (3 * x**2 * dy,))
+    report = check_vjp(cube, scale * jnp.array([1.0, 2, -3]), order=1)
+    assert report.ok, report
+    assert not report.arguments[0].finite.note
+    doubled = jax.custom_vjp(lambda x: x**3)
+    doubled.defvjp(lambda x: (x**3, x), lambda x, dy: (6 * x**2 * dy,))
+    report = check_vjp(doubled, scale * jnp.array([1.0, 2, -3]), order=1)
+    assert not report.arguments[0].finite.ok
+    assert report.arguments[0].diagnoses[0].kind == "scaled by a constant"
 
 
 def test_without_rules():

@@ -102,7 +102,7 @@ def _by_differences(point: Point, argument: int) -> np.ndarray | None:
     if leaf.size > FEW or jnp.iscomplexobj(leaf):
         return None
     try:
-        with jax.enable_x64(True):
+        with jax.enable_x64(True), np.errstate(invalid="ignore"):
             return slopes(point, argument, range(leaf.size)).middle.reshape(leaf.shape)
     except Exception:  # the report says already that differences cannot be had
         return None
@@ -164,11 +164,11 @@ def _slopes(
     if jnp.iscomplexobj(point.floats[argument]) or found.is_other_wide:
         return unknown
     try:
-        with jax.enable_x64(True):
+        with jax.enable_x64(True), np.errstate(invalid="ignore"):
             sides = slopes(point, argument, cells)
+            return sides.middle, (sides.bend > tolerance.KINK * scale) & ~sides.is_curve
     except Exception:  # where differences cannot be had, the others still speak
         return unknown
-    return sides.middle, np.abs(sides.ahead - sides.behind) > tolerance.KINK * scale
 
 
 def _terms(point: Point, found: Gradients, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
