@@ -164,6 +164,12 @@ def test_options(unchecked_types):
         check_vjp(jnp.sin, ARGS[2], reference=jnp.sum)
     with pytest.raises(TypeError, match=r"check_vjp: x expects one of float64, .*, got float8_e4m3fn"):
         check_vjp(jnp.sin, jnp.ones(3, jnp.float8_e4m3fn))
+    with pytest.raises(TypeError, match="check_vjp: fn expects a function, got 3"):
+        check_vjp(3, ARGS[2])
+    with pytest.raises(TypeError, match="check_vjp: reference expects a function or None, got 3"):
+        check_vjp(jnp.sin, ARGS[2], reference=3)
+    with pytest.raises(TypeError, match="check_vjp: tolerance expects a float, got 'x'"):
+        check_vjp(jnp.sin, ARGS[2], tolerance="x")
     with pytest.raises(TypeError, match=r"check_vjp: devices expects a jax.Device for 'cpu', got list"):
         check_vjp(jnp.sin, ARGS[2], devices={"cpu": jax.devices()})
 
@@ -235,6 +241,14 @@ def test_the_smallest_case_can_be_rebuilt():
     assert report.smallest.types == {"x": "bfloat16[1]", "at": "int32[1]", "key": "key<fry>[]"}
     assert report.smallest.values == {"x": "[0.100097656]", "at": "[0]", "key": "[0, 5]"}
     assert re.search(r"^ +at +int32\[1\] +\[0\]$", str(report), re.M)
+
+
+def test_a_report_has_a_hash_and_names_the_path_that_fails(tmp_path):
+    report = check_vjp(jnp.sin, ARGS[2], order=1)
+    assert len({report, report}) == 1
+    with pytest.raises(FileNotFoundError) as failure:
+        report.draw(tmp_path / "none" / "a.png")
+    assert failure.value.filename == str(tmp_path / "none" / "a.png")
 
 
 def test_kinks_are_reported_as_such():

@@ -1,5 +1,6 @@
 """The comparison itself."""
 
+import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -54,7 +55,7 @@ def check_vjp(
 
     Raises:
       ValueError: no argument or no result holds floats, reference returns other shapes, order is neither 1 nor 2.
-      TypeError: floats of a dtype without a tolerance (float8), a device that is none.
+      TypeError: floats of a dtype without a tolerance (float8), a device that is none, fn that is no function.
 
     >>> @jax.custom_vjp
     ... def square(x):
@@ -64,8 +65,14 @@ def check_vjp(
     >>> report.ok, round(report.arguments[0].autodiff.size, 3), str(report.arguments[0].diagnoses[0])
     (False, 0.5, 'scaled by a constant: 1.5 = 3/2 times what it should be')
     """
+    if not callable(fn):
+        raise TypeError(f"check_vjp: fn expects a function, got {fn!r}")
+    if not (reference is None or callable(reference)):
+        raise TypeError(f"check_vjp: reference expects a function or None, got {reference!r}")
     if order not in (1, 2):
         raise ValueError(f"check_vjp: order expects 1 or 2, got {order!r}")
+    if not isinstance(tolerance, numbers.Real):
+        raise TypeError(f"check_vjp: tolerance expects a float, got {tolerance!r}")
     for name, device in (devices or {}).items():
         if not isinstance(device, jax.Device):
             raise TypeError(f"check_vjp: devices expects a jax.Device for {name!r}, got {type(device).__name__}")

@@ -90,7 +90,7 @@ class Smallest:
     trials: int
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Report:
     name: str
     fault: Diagnosis | None  # a rule that gives no gradients at all
@@ -142,6 +142,7 @@ class Report:
         Raises:
           ImportError: matplotlib is not installed.
           ValueError: there are no gradients to draw.
+          OSError: path cannot be written.
         """
         from jaxcnn.check import picture
 
