@@ -367,6 +367,8 @@ def test_static_arguments_stay_as_they_are():
     ):
         assert report.ok, report
         assert [a.autodiff.note for a in report.arguments] == [""]
+    with pytest.raises(TypeError, match="check_vjp: fn expects floats that it hands on to nondiff_argnums"):
+        check_vjp(lambda x, slope: apply(jnp.sin, x, slope, "scale"), ARGS[2], 0.5)
 
 
 def test_no_autodiff_is_said_in_the_first_line():

@@ -80,6 +80,13 @@ def test_kinds_that_need_more_than_the_gradient():
     assert len(KINDS) == 16
 
 
+def test_no_shift_is_longer_than_its_axis():
+    x = np.random.default_rng(2).normal(size=(3, 9, 11, 2))
+    found = diagnose(x * np.array([1, 1, 2]).reshape(3, 1, 1, 1), x)
+    detail = "right but at 2 of axis 0 (of size 3: its end), where it is 2 times what it should be"
+    assert str(found) == f"scaled along an axis: {detail}"
+
+
 def kinds_of(backward, reference, x):
     """What is said of a rule for the reference's value."""
     fn = jax.custom_vjp(reference)

@@ -105,10 +105,13 @@ def _borders(e: Evidence) -> str | None:
 
 def _shifted(e: Evidence) -> str | None:
     """g[i] = e[i − s] where both are"""
-    for step in _steps(e.got.ndim):
+    allowed, corner = e.bound * max(largest(e.got), largest(e.expected)), (slice(4),) * e.got.ndim
+    for step in _steps(e.got.shape):
         there = tuple(slice(max(s, 0), size + min(s, 0)) for s, size in zip(step, e.got.shape))
         here = tuple(slice(max(-s, 0), size + min(-s, 0)) for s, size in zip(step, e.got.shape))
         moved, stayed = e.got[there], e.expected[here]
+        if np.abs(moved[corner] - stayed[corner]).max(initial=0) > allowed:  # of many steps most end here
+            continue
         is_enough = max(map(abs, step)) <= 1 or 2 * moved.size >= e.got.size
         if is_enough and np.count_nonzero(moved) > 2 and e.same(moved, stayed) and not e.same(moved, e.expected[there]):
             cells = "one cell" if max(map(abs, step)) == 1 else _cells(max(map(abs, step)))
@@ -230,15 +233,17 @@ def _dot(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.sum(a * np.conj(b)).real)
 
 
-def _steps(ndim: int) -> list[tuple[int, ...]]:
+def _steps(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
     """Shifts by one cell along any axes, and by up to FAR along two of them, those along the fewest first."""
-    near = itertools.product((0, 1, -1), repeat=ndim)
+    reach = [min(FAR, size - 1) for size in shape]
+    near = itertools.product(*(range(-min(1, far), min(1, far) + 1) for far in reach))
     far = (
-        tuple(dict(zip(axes, by)).get(axis, 0) for axis in range(ndim))
-        for axes in itertools.combinations(range(ndim), min(2, ndim))
-        for by in itertools.product(range(-FAR, FAR + 1), repeat=len(axes))
+        tuple(dict(zip(axes, by)).get(axis, 0) for axis in range(len(shape)))
+        for axes in itertools.combinations(range(len(shape)), min(2, len(shape)))
+        for by in itertools.product(*(range(-reach[axis], reach[axis] + 1) for axis in axes))
     )
-    return sorted({*near, *far}, key=lambda step: (np.count_nonzero(step), max(map(abs, step), default=0), step))
+    steps = {step for step in [*near, *far] if any(step)}
+    return sorted(steps, key=lambda step: (np.count_nonzero(step), max(map(abs, step)), step))
 
 
 def _subsets(count: int, least: int = 1) -> Iterator[tuple[int, ...]]:

@@ -66,7 +66,13 @@ def locate(fn: Callable, reference: Callable | None, args: Any, draw: Draw, wide
         return on_floats
 
     names, floats = _names(fn, [located[i][0] for i in where]), [leaves[i] for i in where]
-    results = jax.eval_shape(flat(fn), *floats)
+    try:
+        results = jax.eval_shape(flat(fn), *floats)
+    except jax.errors.UnexpectedTracerError as failure:
+        if "nondiff_argnums" not in str(failure):
+            raise
+        advice = "floats that it hands on to nondiff_argnums of a rule by functools.partial"
+        raise TypeError(f"check_vjp: fn expects {advice}, got them as arguments") from failure
     if not results:
         raise ValueError("check_vjp: fn expects to return at least one array of floats, got none")
     for name, leaf in [*zip(names, floats), *(("a result of fn", leaf) for leaf in results)]:
@@ -115,7 +121,7 @@ def values_of(leaf: Any) -> str:
     is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
     array = np.asarray(jax.random.key_data(leaf) if is_key else leaf)
     array = array.astype(np.float32) if array.dtype.kind == "V" else array  # bfloat16
-    return " ".join(np.array2string(array, separator=", ", floatmode="unique").split())
+    return " ".join(np.array2string(array, separator=", ", formatter={"all": str}).split())
 
 
 def named_arrays(fn: Callable, args: Any) -> dict[str, Any]:
