@@ -141,3 +141,16 @@ def test_what_the_tolerance_of_autodiff_hides():
     cell = argument.worst_cells[0]
     assert cell.autodiff == pytest.approx(cell.hand)
     assert cell.finite == pytest.approx(2 * cell.hand)
+
+
+def test_wrong_autodiff_is_not_the_rules_fault():
+    """A rule that is right at 0, where autodiff of the function takes the branch that does not depend on y."""
+    primal = lambda x, y: jnp.where(x == 0, 0.0, x * jnp.log(y))
+    xlogy = jax.custom_vjp(primal)
+    xlogy.defvjp(lambda x, y: (primal(x, y), (x, y)), lambda kept, dz: (dz * jnp.log(kept[1]), dz * kept[0] / kept[1]))
+    report = check_vjp(xlogy, jnp.array([0.0, 1, 2]), jnp.array([2.0, 1, 2]))
+    assert report.ok, report
+    assert report.arguments[0].diagnoses[0].kind == "autodiff of the primal"
+    assert report.arguments[0].worst_cells[0].index == (0,)
+    assert not report.arguments[1].diagnoses
+    assert check_vjp(jax.scipy.special.xlogy, jnp.array([0.0, 1, 2]), jnp.array([2.0, 1, 2])).ok

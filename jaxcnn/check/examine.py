@@ -44,7 +44,7 @@ def examine(point: Point, found: Gradients, argument: int, finite: Error) -> Arg
     if expected is not None and finite.ok and not autodiff.ok and _is_confirmed(point, found, argument, bound):
         autodiff = not_applicable("wrong, not the rule")
         _, cells = _pin_down(point, found, argument, wide(hand), expected, bound)
-        diagnoses.append(Diagnosis(AUTODIFF, "finite differences confirm the rule in every cell where the two differ"))
+        diagnoses.append(Diagnosis(AUTODIFF, "where it differs from the rule, finite differences confirm the rule"))
     elif autodiff.ok and not finite.ok:
         unlike, cells = _seen_by_differences(point, found, argument, finite.bound, expected)
         diagnoses.append(unlike)
@@ -79,7 +79,7 @@ def _seen_by_differences(
     with jax.enable_x64(True):
         got = wide(point.pull_hand(widen(point.dy), *widen(point.floats))[0][argument])
     if not np.isfinite(got).all():
-        return Diagnosis("not finite", "NaN or infinite, where the differences are finite"), []
+        return Diagnosis("not finite", "NaN or infinite, and differences are not"), []
     if expected is not None and not found.is_other_wide:
         kind, cells = _pin_down(point, found, argument, got, expected, bound)
         if kind is not None:

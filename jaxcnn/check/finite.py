@@ -75,15 +75,12 @@ def directional(point: Point, draw: Draw) -> tuple[list[Error], Error]:
     gradients, _ = point.pull_hand(dy, *floats)
     directions = [_thin(direction, draw) for direction in draw.like(floats)]
 
+    def value_at(part, moved):
+        steps = (part * step.size * v if i in moved else 0.0 for i, v in enumerate(directions))
+        return float(value(*map(jnp.add, floats, steps)))
+
     def error(moved):
-        at = [
-            float(
-                value(
-                    *(x + part * step.size * v if i in moved else x for i, (x, v) in enumerate(zip(floats, directions)))
-                )
-            )
-            for part in PARTS
-        ]
+        at = [value_at(part, moved) for part in PARTS]
         if math.isfinite(at[3]) and not math.isfinite(at[0] + at[-1]):
             return not_applicable("at the edge of the domain")
         sides = Slopes(np.asarray([at]), step.size)

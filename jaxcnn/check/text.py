@@ -51,7 +51,7 @@ def show(report: "Report") -> None:
 
 def _title(report: "Report") -> str:
     verdict = f"{report.name}: {'ok' if report.ok else 'WRONG'}"
-    if not report.no_autodiff:
+    if report.fault or not report.no_autodiff:
         return verdict
     return f"{verdict}, by finite differences alone: NO AUTODIFF, {report.no_autodiff[:NOTE]}"
 
