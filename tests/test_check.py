@@ -3,6 +3,7 @@
 import json
 import re
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -99,6 +100,24 @@ def test_vjp_cases():
     mark.args[1][2].values[0]()
     with pytest.raises(ValueError, match=r"vjp_cases: rows expects \(fn, args\)"):
         vjp_cases((jnp.sin,))
+    with pytest.raises(TypeError, match="vjp_cases: args of sin expects a list or tuple, got ArrayImpl"):
+        vjp_cases((jnp.sin, ARGS[0]))
+    with pytest.raises(TypeError, match="vjp_cases: options of sin expects a dict, got int"):
+        vjp_cases((jnp.sin, [ARGS[0]], 2))
+
+
+def test_vjp_cases_cast_every_float_but_static_ones():
+    seen = []
+
+    @partial(jax.custom_vjp, nondiff_argnums=(2,))
+    def scaled(x, y, slope):
+        seen.append((x.dtype.name, y.dtype.name, slope))
+        return x * y
+
+    scaled.defvjp(lambda x, y, slope: (x * y, (x, y)), lambda slope, kept, dz: (dz * kept[1], (dz * kept[0]).sum()))
+    (case,) = vjp_cases((scaled, (ARGS[2], 0.5, 0.25), {"order": 1}), dtypes=["bfloat16"]).args[1]
+    case.values[0]()
+    assert seen[0] == ("bfloat16", "bfloat16", 0.25)
 
 
 @pytest.mark.parametrize(
@@ -145,6 +164,12 @@ def test_options(unchecked_types):
         check_vjp(jnp.sin, ARGS[2], reference=jnp.sum)
     with pytest.raises(TypeError, match=r"check_vjp: x expects one of float64, .*, got float8_e4m3fn"):
         check_vjp(jnp.sin, jnp.ones(3, jnp.float8_e4m3fn))
+    with pytest.raises(TypeError, match="check_vjp: fn expects a function, got 3"):
+        check_vjp(3, ARGS[2])
+    with pytest.raises(TypeError, match="check_vjp: reference expects a function or None, got 3"):
+        check_vjp(jnp.sin, ARGS[2], reference=3)
+    with pytest.raises(TypeError, match="check_vjp: tolerance expects a float, got 'x'"):
+        check_vjp(jnp.sin, ARGS[2], tolerance="x")
     with pytest.raises(TypeError, match=r"check_vjp: devices expects a jax.Device for 'cpu', got list"):
         check_vjp(jnp.sin, ARGS[2], devices={"cpu": jax.devices()})
 
@@ -161,6 +186,16 @@ def test_a_wrong_second_order_is_found():
     assert report.arguments[0].ok
     assert not report.properties["reverse over reverse"].ok
     assert not report.properties["forward over reverse"].ok
+    assert re.search(r"^ +reverse over reverse +differs +the gradients are right", str(report), re.M)
+
+
+def test_a_wrong_value_is_found():
+    sine = jax.custom_vjp(jnp.sin)
+    sine.defvjp(lambda x: (jnp.sin(x).at[1].add(0.5), x), lambda x, dy: (jnp.cos(x) * dy,))
+    report = check_vjp(sine, jnp.zeros(3), order=1)
+    assert not report.ok
+    row = r"^ +value +differs +the forward pass returns something else than the function: 0.5 and not 0 at \[1\]$"
+    assert re.search(row, str(report), re.M)
 
 
 def test_a_rule_that_does_not_vmap_is_found():
@@ -193,10 +228,48 @@ def test_trees_and_other_leaves():
     assert [a.name for a in report.arguments] == ["params['layer'][0]", "params['x']", "scale"]
 
 
+def test_the_smallest_case_can_be_rebuilt():
+    """With the integers that it needs, and what keys hold."""
+    picked = lambda x, at, key: x[at] * 2.0
+    doubled = jax.custom_vjp(picked)
+    doubled.defvjp(
+        lambda x, at, key: (picked(x, at, key), (x, at)),
+        lambda kept, dy: (jnp.zeros_like(kept[0]).at[kept[1]].add(3 * dy), None, None),
+    )
+    args = jnp.array([0.1, 0.7, 3.0], jnp.bfloat16), jnp.array([2, 1]), jax.random.key(5)
+    report = check_vjp(doubled, *args, order=1)
+    assert report.smallest.types == {"x": "bfloat16[1]", "at": "int32[1]", "key": "key<fry>[]"}
+    assert report.smallest.values == {"x": "[0.100097656]", "at": "[0]", "key": "[0, 5]"}
+    assert re.search(r"^ +at +int32\[1\] +\[0\]$", str(report), re.M)
+
+
+def test_a_report_has_a_hash_and_names_the_path_that_fails(tmp_path):
+    report = check_vjp(jnp.sin, ARGS[2], order=1)
+    assert len({report, report}) == 1
+    with pytest.raises(FileNotFoundError) as failure:
+        report.draw(tmp_path / "none" / "a.png")
+    assert failure.value.filename == str(tmp_path / "none" / "a.png")
+
+
 def test_kinks_are_reported_as_such():
     report = check_vjp(jaxcnn.relu, jnp.array([0.0, 1.0, -1.0]), reference=jaxcnn.reference.relu)
     assert report.ok, report
     assert report.arguments[0].finite.note == "at a kink"
+
+
+@pytest.mark.parametrize("scale", [1e6, 1e-4])
+def test_a_curve_is_no_kink(scale):
+    """Large values lose digits to rounding, and at a small one a curve bends within a step."""
+    cube = jax.custom_vjp(lambda x: x**3)
+    cube.defvjp(lambda x: (x**3, x), lambda x, dy: (3 * x**2 * dy,))
+    report = check_vjp(cube, scale * jnp.array([1.0, 2, -3]), order=1)
+    assert report.ok, report
+    assert not report.arguments[0].finite.note
+    doubled = jax.custom_vjp(lambda x: x**3)
+    doubled.defvjp(lambda x: (x**3, x), lambda x, dy: (6 * x**2 * dy,))
+    report = check_vjp(doubled, scale * jnp.array([1.0, 2, -3]), order=1)
+    assert not report.arguments[0].finite.ok
+    assert report.arguments[0].diagnoses[0].kind == "scaled by a constant"
 
 
 def test_without_rules():
@@ -243,7 +316,12 @@ def test_command_fails_on_a_wrong_rule(capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (["convolve"], "no op called convolve"),
+        (["convolve"], "no op called 'convolve'; did you mean 'conv' or "),
+        (
+            ["relo", "zzz"],
+            "no op called 'relo'; did you mean 'relu' or 'relu6' or 'prelu'?; no op called 'zzz'; there are 'conv', ",
+        ),
+        ([""], "argument NAME: expects a name or pattern, got ''"),
         (["relu", "--dtype", "int8"], "argument --dtype: invalid choice: 'int8'"),
         (["relu", "--size", "2"], "argument --size: expects an int of at least 5, got 2"),
         (["relu", "--out", __file__], f"argument --out: {__file__}: File exists"),
@@ -253,4 +331,69 @@ def test_command_line_errors(argv, said, capsys):
     with pytest.raises(SystemExit) as stop:
         command.main(argv)
     assert stop.value.code == 2
-    assert said in capsys.readouterr().err.splitlines()[-1]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("python -m jaxcnn.check: error: ")
+    assert said in line
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_that_cannot_be_written(capsys, monkeypatch):
+    monkeypatch.setattr(command, "main", lambda: print("1 of 1 rules are right") or 0)
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        assert command.run() == 2
+    said = "python -m jaxcnn.check: error: cannot write the output: No space left on device\n"
+    assert capsys.readouterr().err == said
+
+
+def test_static_arguments_stay_as_they_are():
+    @partial(jax.custom_vjp, nondiff_argnums=(1,))
+    def power(x, n):
+        return x**n
+
+    power.defvjp(lambda x, n: (x**n, x), lambda n, x, dy: (n * jax.lax.stop_gradient(x) ** (n - 1) * dy,))
+    report = check_vjp(power, ARGS[2], 3)
+    assert report.arguments[0].autodiff.ok and not report.arguments[0].autodiff.note
+    assert not report.properties["reverse over reverse"].ok
+
+    @partial(jax.custom_vjp, nondiff_argnums=(0, 2, 3))
+    def apply(fn, x, slope, mode):
+        return fn(x) * slope if mode == "scale" and isinstance(slope, float) else 0 * x
+
+    apply.defvjp(lambda fn, x, slope, mode: (apply(fn, x, slope, mode), x), lambda *_: (_[-1] * _[1] * jnp.cos(_[3]),))
+    for report in (
+        check_vjp(apply, jnp.sin, ARGS[2], 0.5, "scale"),
+        check_vjp(partial(apply, jnp.sin), ARGS[2], 0.5, "scale"),
+    ):
+        assert report.ok, report
+        assert [a.autodiff.note for a in report.arguments] == [""]
+    with pytest.raises(TypeError, match="check_vjp: fn expects floats that it hands on to nondiff_argnums"):
+        check_vjp(lambda x, slope: apply(jnp.sin, x, slope, "scale"), ARGS[2], 0.5)
+
+
+def test_no_autodiff_is_said_in_the_first_line():
+    root = jax.custom_vjp(lambda x: jax.lax.while_loop(lambda s: s[0] < 3, lambda s: (s[0] + 1, s[1] * x), (0, x))[1])
+    root.defvjp(lambda x: (root(x), x), lambda x, dy: (4 * x**3 * dy,))
+    report = check_vjp(root, ARGS[2])
+    assert report.ok
+    assert "ok, by finite differences alone: NO AUTODIFF, ValueError: Reverse-mode" in str(report).splitlines()[0]
+    assert "Reverse-mode" in json.loads(report.to_json())["no_autodiff"]
+
+
+def test_random_draws_of_another_dtype_are_no_error():
+    fn = lambda key, x: jnp.where(jax.random.bernoulli(key, 0.5, x.shape), 2 * x, 0)
+    args = jax.random.key(3), jnp.ones((7, 5))
+    report = check_vjp(fn, *args, order=1)
+    assert report.ok, report
+    wrong = jax.custom_vjp(fn)
+    wrong.defvjp(
+        lambda key, x: (fn(key, x), key), lambda key, dy: (None, 1.1 * jax.vjp(partial(fn, key), dy)[1](dy)[0])
+    )
+    assert "1.1 = 11/10 times" in str(check_vjp(wrong, *args, order=1))
+
+
+def test_a_function_without_any_gradient_is_reported():
+    fn = lambda x: jax.lax.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, jnp.sin(c[1])), (0, x))[1]
+    report = check_vjp(fn, jnp.ones(4))
+    assert report.fault.kind == "fails"
+    assert "Reverse-mode" in str(report)

@@ -2,14 +2,18 @@
 
 import argparse
 import contextlib
+import difflib
 import fnmatch
 import os
 import re
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from jaxcnn.check.report import Report
 from jaxcnn.check.rows import DTYPES, SIZE, SMALLEST, check_row, rows
+
+PROGRAM = "python -m jaxcnn.check"
 
 
 def find(wanted: str, names: list[str]) -> list[str]:
@@ -27,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     cases = rows(options.size)
     found = {wanted: find(wanted, list(cases)) for wanted in options.ops}
     if unknown := [wanted for wanted, names in found.items() if not names]:
-        parser.error(f"no op called {', '.join(unknown)}; there are {', '.join(cases)}")
+        parser.error("; ".join(_suggest(name, list(cases)) for name in unknown))
     if options.out is not None:
         with _telling(parser, options.out):
             options.out.mkdir(parents=True, exist_ok=True)
@@ -48,11 +52,40 @@ def main(argv: list[str] | None = None) -> int:
     return 0 if right == len(reports) else 1
 
 
+def run() -> int:
+    """main, and where its output cannot be written, one line that says so."""
+    try:
+        code = main()
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # whoever reads has seen enough
+        code = 141
+    except OSError as failure:
+        print(f"{PROGRAM}: error: cannot write the output: {failure.strerror or failure}", file=sys.stderr)
+        code = 2
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """In one line."""
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def _suggest(unknown: str, names: list[str]) -> str:
+    ops = list(dict.fromkeys(name.split(",")[0] for name in names))
+    if near := difflib.get_close_matches(unknown, ops, cutoff=0.5):
+        return f"no op called {unknown!r}; did you mean {' or '.join(map(repr, near))}?"
+    return f"no op called {unknown!r}; there are {', '.join(map(repr, ops))}"
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m jaxcnn.check", description=__doc__)
+    parser = _Parser(prog=PROGRAM, description=__doc__)
     parser.add_argument(
         "ops",
         nargs="*",
+        type=_name,
         metavar="NAME",
         help="an op, the beginning of a name, or a pattern such as '*pool*' (default: all)",
     )
@@ -61,6 +94,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print a JSON array of the reports and nothing else")
     parser.add_argument("--out", type=Path, metavar="DIR", help="also write a JSON file and a picture for each row")
     return parser
+
+
+def _name(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError(f"expects a name or pattern, got {text!r}")
+    return text
 
 
 def _size(text: str) -> int:
@@ -90,8 +129,4 @@ def _telling(parser: argparse.ArgumentParser, folder: Path):
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except BrokenPipeError:  # whoever reads has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+    sys.exit(run())

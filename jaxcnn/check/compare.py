@@ -1,20 +1,23 @@
 """The comparison itself."""
 
+import numbers
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from jaxcnn.check.cost import costs
-from jaxcnn.check.error import Error, attempt, compare, not_applicable
-from jaxcnn.check.examine import examine, explain_fault
-from jaxcnn.check.finite import directional, narrowest
-from jaxcnn.check.gradients import Gradients, against_autodiff, bound_of, gradients_of, of_value
-from jaxcnn.check.point import Draw, Point, dot, locate, parameters, pull, title, type_of, widen
+from jaxcnn.check.error import Error, not_applicable
+from jaxcnn.check.examine import AUTODIFF, examine, explain_fault
+from jaxcnn.check.finite import directional
+from jaxcnn.check.gradients import Gradients, against_autodiff, gradients_of, of_value
+from jaxcnn.check.point import Draw, Point, locate, named_arrays, parameters, title, type_of, values_of
+from jaxcnn.check.primal import static_positions
+from jaxcnn.check.properties import explain_properties, second_order, transformations
 from jaxcnn.check.report import Cost, Report, Smallest
 from jaxcnn.check.shrink import shrink
-from jaxcnn.check.tolerance import FIRST, SECOND
+
+FEW = 12  # values of an array that a report shows
 
 
 def check_vjp(
@@ -36,7 +39,8 @@ def check_vjp(
 
     Args:
       fn: any differentiable function of arrays or pytrees, returning arrays or pytrees. What is no array (a string, an
-        int) passes through; keyword options go in by `functools.partial`.
+        int) passes through, and so does what `nondiff_argnums` of a rule names; keyword options go in by
+        `functools.partial`.
       args: where to compare.
       reference: a function of the same arguments to differentiate by autodiff; None means the primal of fn itself,
         every `jax.custom_vjp` in it forgotten, or, where there is none, every `jax.custom_jvp`.
@@ -51,18 +55,24 @@ def check_vjp(
 
     Raises:
       ValueError: no argument or no result holds floats, reference returns other shapes, order is neither 1 nor 2.
-      TypeError: floats of a dtype without a tolerance (float8), a device that is none.
+      TypeError: floats of a dtype without a tolerance (float8), a device that is none, fn that is no function.
 
     >>> @jax.custom_vjp
     ... def square(x):
     ...     return x**2
     >>> square.defvjp(lambda x: (x**2, x), lambda x, dy: (3 * x * dy,))  # should be 2
-    >>> report = check_vjp(square, jnp.array([1.0, 2.0]))
+    >>> report = check_vjp(square, jax.numpy.array([1.0, 2.0]))
     >>> report.ok, round(report.arguments[0].autodiff.size, 3), str(report.arguments[0].diagnoses[0])
     (False, 0.5, 'scaled by a constant: 1.5 = 3/2 times what it should be')
     """
+    if not callable(fn):
+        raise TypeError(f"check_vjp: fn expects a function, got {fn!r}")
+    if not (reference is None or callable(reference)):
+        raise TypeError(f"check_vjp: reference expects a function or None, got {reference!r}")
     if order not in (1, 2):
         raise ValueError(f"check_vjp: order expects 1 or 2, got {order!r}")
+    if not isinstance(tolerance, numbers.Real):
+        raise TypeError(f"check_vjp: tolerance expects a float, got {tolerance!r}")
     for name, device in (devices or {}).items():
         if not isinstance(device, jax.Device):
             raise TypeError(f"check_vjp: devices expects a jax.Device for {name!r}, got {type(device).__name__}")
@@ -73,12 +83,17 @@ def check_vjp(
     arguments = tuple(examine(point, found, i, finite) for i, finite in enumerate(alone))
     properties = {"value": of_value(point, found), "all arguments jointly": jointly}
     if found.hand is not None:
-        properties |= _transformations(point, found.hand, draw)
-        properties |= _second_order(point, draw) if order == 2 else {}
-    smallest = None if all(a.ok for a in arguments) else _smallest(fn, reference, args, tolerance, seed)
+        properties |= transformations(point, found.hand, draw)
+        is_trusted = all(diagnosis.kind != AUTODIFF for a in arguments for diagnosis in a.diagnoses)
+        properties |= second_order(point, is_trusted, draw) if order == 2 else {}
+    right = {a.name for a in arguments if a.ok}
+    smallest = None if len(right) == len(arguments) else _smallest(fn, reference, args, right, tolerance, seed)
     places = parameters(fn) if isinstance(fn, jax.custom_vjp) else []
+    places = [name for i, name in enumerate(places) if i not in static_positions(fn)]
     fault = explain_fault(found.fault, places) if found.fault else None
-    return Report(title(fn), fault, arguments, properties, smallest, *_costs(point, found, devices or {}))
+    told = _costs(point, found, devices or {})
+    findings = explain_properties(properties, found, len(right) == len(arguments))
+    return Report(title(fn), fault, arguments, properties, smallest, *told, found.unknown, findings)
 
 
 def _differences(point: Point, found: Gradients, draw: Draw) -> tuple[list[Error], Error]:
@@ -92,49 +107,9 @@ def _differences(point: Point, found: Gradients, draw: Draw) -> tuple[list[Error
     return [none] * len(point.floats), none
 
 
-def _transformations(point: Point, hand: list[jax.Array], draw: Draw) -> dict[str, Error]:
-    bound = max(bound_of(point, i) for i in range(len(point.floats)))
-    return {
-        "without jit": attempt(lambda: compare(pull(point.hand)(point.dy, *point.floats)[0], hand, bound)),
-        "under vmap": attempt(lambda: _vmap_error(point, draw.like(point.dy), bound)),
-    }
-
-
-def _vmap_error(point: Point, other_dy: list[jax.Array], bound: float) -> Error:
-    """Two different examples at once against one after the other."""
-    examples = [(point.dy, *point.floats), (other_dy, *(leaf / 2 for leaf in point.floats))]
-    together = jax.vmap(point.pull_hand)(*jax.tree.map(lambda *leaves: jnp.stack(leaves), *examples))[0]
-    apart = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(point.pull_hand(*example)[0] for example in examples))
-    return compare(together, apart, bound)
-
-
-def _second_order(point: Point, draw: Draw) -> dict[str, Error]:
-    """The derivative of the gradients with respect to cotangents and arguments, by reverse and by forward mode."""
-    with jax.enable_x64(True):
-        dy, floats = widen(point.dy), widen(point.floats)
-        direction, tangents = draw.like(floats), (draw.like(dy), *draw.like(floats))
-        gradients = lambda fn: lambda dy, *floats: pull(fn)(dy, *floats)[0]
-
-        def reverse(fn):
-            weighted = lambda *point: dot(direction, gradients(fn)(*point))
-            return jax.tree.leaves(jax.jit(jax.grad(weighted, tuple(range(1 + len(floats)))))(dy, *floats))
-
-        def forward(fn):
-            return jax.jit(lambda *point: jax.jvp(gradients(fn), point, tangents)[1])(dy, *floats)
-
-        def error(mode):
-            try:
-                expected = mode(point.twin)
-            except Exception:  # of which the rule is not guilty
-                return not_applicable("no autodiff")
-            kind = narrowest(gradients(point.hand), [dy, *floats])
-            bound = max(SECOND, FIRST[kind], point.tolerance)
-            return attempt(lambda: compare(mode(point.hand), expected, bound))
-
-        return {"reverse over reverse": error(reverse), "forward over reverse": error(forward)}
-
-
-def _smallest(fn: Callable, reference: Callable | None, args: Any, tolerance: float, seed: int) -> Smallest | None:
+def _smallest(
+    fn: Callable, reference: Callable | None, args: Any, right: set[str], tolerance: float, seed: int
+) -> Smallest | None:
     """Wrong in the same way: a rule that fails still fails, else a gradient that is wrong still is."""
 
     def wrong_at(args):
@@ -150,12 +125,14 @@ def _smallest(fn: Callable, reference: Callable | None, args: Any, tolerance: fl
         kept = [gradient.dtype == leaf.dtype for gradient, leaf in zip(found.hand, point.floats)]
         return {name for i, name in enumerate(point.names) if not (kept[i] and against_autodiff(point, found, i).ok)}
 
-    wrong = wrong_at(args)
+    wrong = (wrong_at(args) or set()) - right
     if not wrong:
         return None
     smaller, trials = shrink(args, lambda args: bool(wrong & (wrong_at(args) or set())))
-    point = locate(fn, reference, smaller, Draw(seed), tolerance)
-    return Smallest(smaller, dict(zip(point.names, map(type_of, point.floats))), trials)
+    arrays = named_arrays(fn, smaller)
+    types = {name: type_of(leaf) for name, leaf in arrays.items()}
+    values = {name: values_of(leaf) for name, leaf in arrays.items() if leaf.size <= FEW}
+    return Smallest(smaller, types, values, trials)
 
 
 def _costs(point: Point, found: Gradients, devices: Mapping[str, jax.Device]) -> tuple[Cost | None, Cost | None]:

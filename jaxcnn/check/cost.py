@@ -18,6 +18,8 @@ RUNS, SECONDS = 30, 2.0  # of the timing, at most
 
 def costs(point: Point, sides: list[str], devices: Mapping[str, Any]) -> dict[str, Cost]:
     """Of the same pullback by each side ("hand", "autodiff") that there is, timed in turn."""
+    if not sides:
+        return {}
     functions = {"hand": (point.hand, point.pull_hand), "autodiff": (point.twin, point.pull_twin)}
     compiled = [functions[side][1].lower(point.dy, *point.floats).compile() for side in sides]
     times = _medians(compiled, (point.dy, *point.floats))

@@ -17,6 +17,8 @@ from jaxcnn.check.error import largest
 
 FEW = 0.1  # of the cells
 ALIKE = 0.3  # as cosine of an angle
+FAR = 3  # cells of a shift
+MOST = 0.7  # of a gradient that may be missing before the rest is unrelated
 CROWDED = 0.35  # above this chance of falling into a place, being in it says nothing
 
 
@@ -88,23 +90,32 @@ def _borders(e: Evidence) -> str | None:
     """The least part of the border that holds all wrong cells, if chance alone would hardly put them there."""
     places = np.argwhere(e.wrong)
     for width, count in itertools.product((1, 2, 3), (1, 2, 3)):
-        for axes in itertools.combinations(range(e.got.ndim), count):
+        for end, axes in itertools.product(("start", "end", "ends"), itertools.combinations(range(e.got.ndim), count)):
+            low, high = width * (end != "end"), width * (end != "start")
             sizes = [e.got.shape[axis] for axis in axes]
-            inside = [(places[:, axis] >= width) & (places[:, axis] < e.got.shape[axis] - width) for axis in axes]
-            share = 1 - math.prod(max(size - 2 * width, 0) / size for size in sizes)
-            if share < 1 and share ** len(places) <= CROWDED and not np.all(inside, axis=0).any():
-                return "within " + _cells(width) + " of the ends of " + _axes(axes)
+            inside = [(places[:, axis] >= low) & (places[:, axis] < size - high) for axis, size in zip(axes, sizes)]
+            share = 1 - math.prod(max(size - low - high, 0) / size for size in sizes)
+            luck = CROWDED if end == "ends" else CROWDED / 3
+            outermost = [{"start": [0], "end": [size - 1], "ends": [0, size - 1]}[end] for size in sizes]
+            is_reached = all(np.isin(cells, places[:, axis]).all() for axis, cells in zip(axes, outermost))
+            if share < 1 and share ** len(places) <= luck and is_reached and not np.all(inside, axis=0).any():
+                return f"within {_cells(width)} of the {end} of {_axes(axes)}"
     return None
 
 
 def _shifted(e: Evidence) -> str | None:
     """g[i] = e[i − s] where both are"""
-    for step in sorted(itertools.product((0, 1, -1), repeat=e.got.ndim), key=np.count_nonzero):
+    allowed, corner = e.bound * max(largest(e.got), largest(e.expected)), (slice(4),) * e.got.ndim
+    for step in _steps(e.got.shape):
         there = tuple(slice(max(s, 0), size + min(s, 0)) for s, size in zip(step, e.got.shape))
         here = tuple(slice(max(-s, 0), size + min(-s, 0)) for s, size in zip(step, e.got.shape))
         moved, stayed = e.got[there], e.expected[here]
-        if moved.size > 2 and e.same(moved, stayed) and not e.same(moved, e.expected[there]):
-            return "by one cell, " + ", ".join(f"{s:+d} along axis {axis}" for axis, s in enumerate(step) if s)
+        if np.abs(moved[corner] - stayed[corner]).max(initial=0) > allowed:  # of many steps most end here
+            continue
+        is_enough = max(map(abs, step)) <= 1 or 2 * moved.size >= e.got.size
+        if is_enough and np.count_nonzero(moved) > 2 and e.same(moved, stayed) and not e.same(moved, e.expected[there]):
+            cells = "one cell" if max(map(abs, step)) == 1 else _cells(max(map(abs, step)))
+            return f"by {cells}, " + ", ".join(f"{s:+d} along axis {axis}" for axis, s in enumerate(step) if s)
     return None
 
 
@@ -136,8 +147,13 @@ def _scaled_along_an_axis(e: Evidence) -> str | None:
     for axis, size in enumerate(e.got.shape):
         factors = _ratio(e.got, e.expected, (axis,))
         if 1 < size < e.got.size and e.same(e.got, factors * e.expected):
-            shown = [_number(factor) for factor in factors.ravel()[:4]] + ["…"] * (size > 4)
-            return f"by factors that change along axis {axis}: {', '.join(shown)}"
+            at = np.unique(np.argwhere(e.wrong)[:, axis])
+            is_local = 2 * len(at) <= size
+            told = factors.ravel()[at] if is_local else factors.ravel()
+            shown = ", ".join([_number(factor) for factor in told[:4]] + ["…"] * (len(told) > 4))
+            if is_local:
+                return f"right but at {_places(at, axis, size)}, where it is {shown} times what it should be"
+            return f"by factors that change along axis {axis}: {shown}"
     return None
 
 
@@ -147,7 +163,7 @@ def _some_cells(e: Evidence) -> str | None:
     for axis, size in enumerate(e.got.shape):
         at = np.unique(places[:, axis])
         if count > 1 and 2 * len(at) <= size and (len(at) / size) ** (count / len(at)) <= CROWDED:
-            return f"all wrong cells are at {', '.join(map(str, at))} of axis {axis} (of size {size}){zero}"
+            return f"all wrong cells are at {_places(at, axis, size)}{zero}"
     return f"in {_count(count, e)}{zero}" if count <= FEW * e.got.size else None
 
 
@@ -157,8 +173,10 @@ def _missing_term(e: Evidence) -> str | None:
     if likeness < ALIKE:
         return None
     missing = e.expected - e.got
-    share = f"{100 * math.sqrt(_dot(missing, missing) / _dot(e.expected, e.expected)):.0f} % of the gradient"
-    return f"it (or one too many) makes up {share}{_term(missing, e)}"
+    share, term = math.sqrt(_dot(missing, missing) / _dot(e.expected, e.expected)), _term(missing, e)
+    if share > MOST and not term:
+        return None
+    return f"it (or one too many) makes up {100 * share:.0f} % of the gradient{term}"
 
 
 def _unrelated(e: Evidence) -> str:
@@ -177,8 +195,8 @@ KINDS = {
     "transposed": _transposed,
     "flipped": _flipped,
     "exchanged": _exchanged,
-    "wrong at borders only": _borders,
     "scaled along an axis": _scaled_along_an_axis,
+    "wrong at borders only": _borders,
     "wrong in some cells only": _some_cells,
     "missing a term": _missing_term,
     "unrelated": _unrelated,
@@ -215,6 +233,19 @@ def _dot(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.sum(a * np.conj(b)).real)
 
 
+def _steps(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Shifts by one cell along any axes, and by up to FAR along two of them, those along the fewest first."""
+    reach = [min(FAR, size - 1) for size in shape]
+    near = itertools.product(*(range(-min(1, far), min(1, far) + 1) for far in reach))
+    far = (
+        tuple(dict(zip(axes, by)).get(axis, 0) for axis in range(len(shape)))
+        for axes in itertools.combinations(range(len(shape)), min(2, len(shape)))
+        for by in itertools.product(*(range(-reach[axis], reach[axis] + 1) for axis in axes))
+    )
+    steps = {step for step in [*near, *far] if any(step)}
+    return sorted(steps, key=lambda step: (np.count_nonzero(step), max(map(abs, step)), step))
+
+
 def _subsets(count: int, least: int = 1) -> Iterator[tuple[int, ...]]:
     for size in range(least, count + 1):
         yield from itertools.combinations(range(count), size)
@@ -229,6 +260,11 @@ def _number(value: float | complex) -> str:
     near = Fraction(value).limit_denominator(64) if abs(value) >= 1 else 1 / Fraction(1 / value).limit_denominator(64)
     is_fraction = near.denominator > 1 and abs(value - near) < 1e-4 * abs(value)
     return f"{value:.4g} = {near}" if is_fraction else f"{value:.4g}"
+
+
+def _places(at: np.ndarray, axis: int, size: int) -> str:
+    end = {(0,): ": its start", (size - 1,): ": its end", (0, size - 1): ": its ends"}.get(tuple(at.tolist()), "")
+    return f"{', '.join(map(str, at))} of axis {axis} (of size {size}{end})"
 
 
 def _count(cells: int, e: Evidence) -> str:

@@ -1,5 +1,6 @@
 """One argument's gradient: its errors, and, where it is wrong, what is wrong with it."""
 
+import dataclasses
 import itertools
 import math
 import re
@@ -10,15 +11,18 @@ import numpy as np
 
 from jaxcnn.check import tolerance
 from jaxcnn.check.diagnosis import Diagnosis, Evidence, name_kind
-from jaxcnn.check.error import Error, differences, largest, wide
+from jaxcnn.check.error import Error, differences, largest, not_applicable, wide
 from jaxcnn.check.finite import slopes
 from jaxcnn.check.gradients import Gradients, against_autodiff, bound_of
-from jaxcnn.check.point import Point, type_of
+from jaxcnn.check.point import Point, type_of, widen
 from jaxcnn.check.report import Argument, Cell
 
 SHOWN = 3  # worst cells in a report
 PROBED = 24  # wrong cells whose slopes are looked at
 FEW = 512  # cells of an argument that differences alone can fill
+AUTODIFF = "autodiff of the primal"  # a kind of wrong that is not the rule's
+UNLIKE_VALUE = "not the derivative of the value"
+ADVICE = "is there a stop_gradient in fn?"
 NUMERIC_BOUND = 1e-4  # of a gradient by differences, cell by cell
 
 
@@ -32,21 +36,23 @@ def examine(point: Point, found: Gradients, argument: int, finite: Error) -> Arg
     hand, expected, bound = found.hand[argument], None, bound_of(point, argument)
     if found.expected is not None and not (autodiff.ok and autodiff.note):
         expected = wide(found.expected[argument])
-    elif not finite.ok and leaf.size <= FEW and not jnp.iscomplexobj(leaf):
-        expected, bound = _by_differences(point, argument), NUMERIC_BOUND
     diagnoses: list[Diagnosis] = []
     cells: list[Cell] = []
     if hand.dtype != leaf.dtype:
         diagnoses.append(Diagnosis("wrong dtype", f"{hand.dtype.name}, and the argument is {leaf.dtype.name}"))
         bound = max(bound, tolerance.FIRST.get(hand.dtype.name, 0))
-    if expected is not None and not (autodiff.ok and finite.ok):
-        kind, cells = _pin_down(point, found, argument, expected, bound)
+    if expected is not None and finite.ok and not autodiff.ok and _is_confirmed(point, found, argument, bound):
+        autodiff = not_applicable("wrong, not the rule")
+        _, cells = _pin_down(point, found, argument, wide(hand), expected, bound)
+        diagnoses.append(Diagnosis(AUTODIFF, "where it differs from the rule, finite differences confirm the rule"))
+    elif autodiff.ok and not finite.ok:
+        unlike, cells = _seen_by_differences(point, found, argument, finite.bound, expected)
+        diagnoses.append(unlike)
+    elif expected is not None and not autodiff.ok:
+        kind, cells = _pin_down(point, found, argument, wide(hand), expected, bound)
         diagnoses += [] if kind is None else [kind]
-    if not finite.ok and not diagnoses and not np.isfinite(wide(hand)).all():
-        diagnoses.append(Diagnosis("not finite", "NaN or infinite, as by autodiff"))
-    elif autodiff.ok and not finite.ok and not diagnoses:
-        advice = "finite differences disagree, and no single cell shows why: is there a stop_gradient in fn?"
-        diagnoses.append(Diagnosis("not the derivative of the value", advice))
+    if expected is None and not finite.ok:
+        expected = _by_differences(point, argument)
     arrays = wide(hand), expected
     return Argument(name, type_of(leaf), type_of(hand), autodiff, finite, tuple(diagnoses), tuple(cells), *arrays)
 
@@ -66,29 +72,54 @@ def explain_fault(message: str, parameters: list[str]) -> Diagnosis:
     return Diagnosis(kind, whose + message)
 
 
+def _seen_by_differences(
+    point: Point, found: Gradients, argument: int, bound: float, expected: np.ndarray | None
+) -> tuple[Diagnosis, list[Cell]]:
+    """What the tolerance of autodiff hides: the rule run in float64 against autodiff, else against differences."""
+    with jax.enable_x64(True):
+        got = wide(point.pull_hand(widen(point.dy), *widen(point.floats))[0][argument])
+    if not np.isfinite(got).all():
+        return Diagnosis("not finite", "NaN or infinite, and differences are not"), []
+    if expected is not None and not found.is_other_wide:
+        kind, cells = _pin_down(point, found, argument, got, expected, bound)
+        if kind is not None:
+            return kind, cells
+    numeric = _by_differences(point, argument)
+    if numeric is None:
+        return Diagnosis(UNLIKE_VALUE, f"finite differences disagree; {ADVICE}"), []
+    kind, cells = _pin_down(point, found, argument, got, numeric, max(bound, NUMERIC_BOUND))
+    autodiff = [None if expected is None else expected[cell.index].item() for cell in cells]
+    cells = [dataclasses.replace(cell, autodiff=value) for cell, value in zip(cells, autodiff)]
+    if kind is None:
+        return Diagnosis(UNLIKE_VALUE, f"finite differences disagree, and no single cell shows why; {ADVICE}"), []
+    if expected is None:
+        return kind, cells
+    return Diagnosis(UNLIKE_VALUE, f"the rule is as autodiff, but by differences {kind}; {ADVICE}"), cells
+
+
 def _by_differences(point: Point, argument: int) -> np.ndarray | None:
     leaf = point.floats[argument]
+    if leaf.size > FEW or jnp.iscomplexobj(leaf):
+        return None
     try:
-        with jax.enable_x64(True):
+        with jax.enable_x64(True), np.errstate(invalid="ignore"):
             return slopes(point, argument, range(leaf.size)).middle.reshape(leaf.shape)
     except Exception:  # the report says already that differences cannot be had
         return None
 
 
 def _pin_down(
-    point: Point, found: Gradients, argument: int, expected: np.ndarray, bound: float
+    point: Point, found: Gradients, argument: int, got: np.ndarray, expected: np.ndarray, bound: float
 ) -> tuple[Diagnosis | None, list[Cell]]:
     """The kind of wrong, and the worst cells with what each oracle says of them."""
-    got = wide(found.hand[argument])  # type: ignore[index]
     expected = np.where(np.isnan(expected), got, expected)
     off = differences(got, expected)
     wrong = off > bound * largest(expected)
     if not wrong.any():
         return None, []
     worst = np.argsort(-off, axis=None, kind="stable")[:SHOWN]
-    probed = np.flatnonzero(wrong)
-    probed = probed[np.linspace(0, len(probed) - 1, min(PROBED, len(probed))).astype(int)]
-    middle, at_kink = _slopes(point, argument, [*worst.tolist(), *probed.tolist()], largest(expected))
+    probed = _some(np.flatnonzero(wrong), PROBED)
+    middle, at_kink = _slopes(point, found, argument, [*worst.tolist(), *probed.tolist()], largest(expected))
     evidence = Evidence(
         got,
         expected,
@@ -110,17 +141,34 @@ def _pin_down(
     return name_kind(evidence), cells
 
 
-def _slopes(point: Point, argument: int, cells: list[int], scale: float) -> tuple[np.ndarray, np.ndarray]:
+def _is_confirmed(point: Point, found: Gradients, argument: int, bound: float) -> bool:
+    """Whether differences say of every cell where the rule and autodiff differ that the rule is right."""
+    hand, expected = (wide(gradients[argument]) for gradients in (found.hand, found.expected))  # type: ignore[index]
+    allowed = bound * largest(expected)
+    differing = _some(np.flatnonzero(differences(hand, expected) > allowed), FEW)
+    middle, at_kink = _slopes(point, found, argument, differing.tolist(), largest(expected))
+    off = differences(middle, hand.flat[differing])
+    return len(differing) > 0 and bool(np.all((off <= max(allowed, NUMERIC_BOUND * largest(hand))) & ~at_kink))
+
+
+def _some(cells: np.ndarray, count: int) -> np.ndarray:
+    """So many of them at most, evenly spread."""
+    return cells[np.linspace(0, len(cells) - 1, min(count, len(cells))).astype(int)]
+
+
+def _slopes(
+    point: Point, found: Gradients, argument: int, cells: list[int], scale: float
+) -> tuple[np.ndarray, np.ndarray]:
     """The central slope in each cell, and whether those to both sides differ."""
     unknown = np.full(len(cells), np.nan), np.zeros(len(cells), bool)
-    if jnp.iscomplexobj(point.floats[argument]):
+    if jnp.iscomplexobj(point.floats[argument]) or found.is_other_wide:
         return unknown
     try:
-        with jax.enable_x64(True):
+        with jax.enable_x64(True), np.errstate(invalid="ignore"):
             sides = slopes(point, argument, cells)
+            return sides.middle, (sides.bend > tolerance.KINK * scale) & ~sides.is_curve
     except Exception:  # where differences cannot be had, the others still speak
         return unknown
-    return sides.middle, np.abs(sides.ahead - sides.behind) > tolerance.KINK * scale
 
 
 def _terms(point: Point, found: Gradients, shape: tuple[int, ...]) -> dict[str, np.ndarray]:

@@ -49,8 +49,11 @@ def _show(figure: Any, axes: Any, image: np.ndarray, title: str, colours: str, l
 def _save(figure: Any, path: Path) -> None:
     """Under another name until it is whole."""
     unfinished = path.with_name(f".{path.name}.part")
-    figure.savefig(unfinished, format=path.suffix[1:] or "png", dpi=120)
-    unfinished.replace(path)
+    try:
+        figure.savefig(unfinished, format=path.suffix[1:] or "png", dpi=120)
+        unfinished.replace(path)
+    except OSError as failure:
+        raise type(failure)(failure.errno, failure.strerror, str(path)) from failure
 
 
 def _real(array: Any) -> np.ndarray:

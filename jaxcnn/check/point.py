@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.check import tolerance
-from jaxcnn.check.primal import without_rules
+from jaxcnn.check.primal import static_positions, without_rules
 
 
 class Point(NamedTuple):
@@ -46,10 +46,12 @@ class Draw:
 
 
 def locate(fn: Callable, reference: Callable | None, args: Any, draw: Draw, wider: float) -> Point:
-    """Whatever is no float (integers, keys, strings, options) stays as it is given."""
+    """Whatever is no float (integers, keys, strings, options) or stands in a static position stays as it is given."""
     located, structure = jax.tree.flatten_with_path(args)
-    leaves = [_as_array(leaf) for _, leaf in located]
-    where = [i for i, leaf in enumerate(leaves) if _is_float(leaf)]
+    static = static_positions(fn) | static_positions(reference)
+    is_static = [position.idx in static for (position, *_), _ in located]
+    leaves = [leaf if fixed else _as_array(leaf) for fixed, (_, leaf) in zip(is_static, located)]
+    where = [i for i, leaf in enumerate(leaves) if _is_float(leaf) and not is_static[i]]
     if not where:
         raise ValueError("check_vjp: args expects at least one array of floats, got none")
 
@@ -64,7 +66,13 @@ def locate(fn: Callable, reference: Callable | None, args: Any, draw: Draw, wide
         return on_floats
 
     names, floats = _names(fn, [located[i][0] for i in where]), [leaves[i] for i in where]
-    results = jax.eval_shape(flat(fn), *floats)
+    try:
+        results = jax.eval_shape(flat(fn), *floats)
+    except jax.errors.UnexpectedTracerError as failure:
+        if "nondiff_argnums" not in str(failure):
+            raise
+        advice = "floats that it hands on to nondiff_argnums of a rule by functools.partial"
+        raise TypeError(f"check_vjp: fn expects {advice}, got them as arguments") from failure
     if not results:
         raise ValueError("check_vjp: fn expects to return at least one array of floats, got none")
     for name, leaf in [*zip(names, floats), *(("a result of fn", leaf) for leaf in results)]:
@@ -106,6 +114,22 @@ def dot(left: list[jax.Array], right: list[jax.Array]) -> jax.Array:
 
 def type_of(leaf: Any) -> str:
     return f"{leaf.dtype.name}{list(leaf.shape)}"
+
+
+def values_of(leaf: Any) -> str:
+    """In one line; of a random key its data."""
+    is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    array = np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+    array = array.astype(np.float32) if array.dtype.kind == "V" else array  # bfloat16
+    return " ".join(np.array2string(array, separator=", ", formatter={"all": str}).split())
+
+
+def named_arrays(fn: Callable, args: Any) -> dict[str, Any]:
+    """All arrays among the arguments."""
+    located, _ = jax.tree.flatten_with_path(args)
+    leaves = [_as_array(leaf) for _, leaf in located]
+    names = _names(fn, [path for path, _ in located])
+    return {name: leaf for name, leaf in zip(names, leaves) if hasattr(leaf, "dtype")}
 
 
 def _as_array(leaf: Any) -> Any:

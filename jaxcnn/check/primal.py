@@ -5,23 +5,46 @@ from functools import partial
 from typing import Any
 
 import jax
+import numpy as np
 
 
 def without_rules(fn: Callable) -> Callable:
     """fn, computed the same way, with every `jax.custom_vjp` in it (also inside jit, scan, remat) forgotten.
 
     Where there is none, every `jax.custom_jvp` is. Beside a custom_vjp they stay: they are JAX's own, as in `jax.nn`.
+    What is no array, and what stands where `nondiff_argnums` says, reaches fn as it is given.
     """
+    static = static_positions(fn)
 
     def plain(*args):
-        program, shape = jax.make_jaxpr(fn, return_shape=True)(*args)
+        located, structure = jax.tree.flatten_with_path(args)
+        leaves = [leaf for _, leaf in located]
+        traced = [
+            i
+            for i, ((position, *_), leaf) in enumerate(located)
+            if position.idx not in static and isinstance(leaf, (jax.Array, np.ndarray, np.generic))
+        ]
+
+        def on_arrays(*arrays):
+            filled = dict(enumerate(leaves)) | dict(zip(traced, arrays))
+            return fn(*jax.tree.unflatten(structure, filled.values()))
+
+        arrays = [leaves[i] for i in traced]
+        program, shape = jax.make_jaxpr(on_arrays, return_shape=True)(*arrays)
         rule = next((rule for rule in ("custom_vjp_call", "custom_jvp_call") if _contains(rule, program)), None)
         if rule is None:
             return fn(*args)
-        results = _evaluate(rule, program.jaxpr, program.consts, *jax.tree.leaves(args))
+        results = _evaluate(rule, program.jaxpr, program.consts, *arrays)
         return jax.tree.unflatten(jax.tree.structure(shape), results)
 
     return plain
+
+
+def static_positions(fn: Callable | None) -> set[int]:
+    """Of the arguments that a rule's `nondiff_argnums` names, also where a `functools.partial` gives the first few."""
+    if isinstance(fn, partial):
+        return {position - len(fn.args) for position in static_positions(fn.func)}
+    return set(getattr(fn, "nondiff_argnums", ()))
 
 
 def equations(program: Any) -> Iterator[Any]:

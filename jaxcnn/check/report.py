@@ -85,11 +85,12 @@ class Smallest:
     """The smallest arguments, cut from those given, at which the rule is still wrong."""
 
     args: tuple[Any, ...] = field(repr=False, compare=False)
-    types: dict[str, str]
+    types: dict[str, str]  # of every array, integers too
+    values: dict[str, str]  # of those with few
     trials: int
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Report:
     name: str
     fault: Diagnosis | None  # a rule that gives no gradients at all
@@ -98,6 +99,8 @@ class Report:
     smallest: Smallest | None
     hand: Cost | None
     autodiff: Cost | None
+    no_autodiff: str = ""  # why autodiff gives nothing to compare with
+    findings: dict[str, Diagnosis] = field(default_factory=dict)  # of the properties that do not hold
 
     @property
     def ok(self) -> bool:
@@ -139,6 +142,7 @@ class Report:
         Raises:
           ImportError: matplotlib is not installed.
           ValueError: there are no gradients to draw.
+          OSError: path cannot be written.
         """
         from jaxcnn.check import picture
 

@@ -50,7 +50,10 @@ def show(report: "Report") -> None:
 
 
 def _title(report: "Report") -> str:
-    return f"{report.name}: {'ok' if report.ok else 'WRONG'}"
+    verdict = f"{report.name}: {'ok' if report.ok else 'WRONG'}"
+    if report.fault or not report.no_autodiff:
+        return verdict
+    return f"{verdict}, by finite differences alone: NO AUTODIFF, {report.no_autodiff[:NOTE]}"
 
 
 def _tables(report: "Report") -> list[Table]:
@@ -80,6 +83,7 @@ def _properties(report: "Report") -> Table:
 def _wrong(report: "Report") -> Table:
     found = [("the rule", report.fault)] if report.fault else []
     found += [(a.name, diagnosis) for a in report.arguments for diagnosis in a.diagnoses]
+    found += report.findings.items()
     return [("wrong", "kind", ""), *((name, diagnosis.kind, diagnosis.detail) for name, diagnosis in found)]
 
 
@@ -95,7 +99,9 @@ def _cells(report: "Report") -> Table:
 def _smallest(report: "Report") -> Table:
     if report.smallest is None:
         return []
-    return [("still wrong at", ""), *((name, kind) for name, kind in report.smallest.types.items())]
+    smallest = report.smallest
+    rows = [(name, kind, smallest.values.get(name, "")) for name, kind in smallest.types.items()]
+    return [("still wrong at", "", "values"), *rows]
 
 
 def _costs(report: "Report") -> Table:
