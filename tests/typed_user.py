@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxcnn
-from jaxcnn.check import assert_vjp, check_vjp
+from jaxcnn.check import assert_vjp, check_vjp, vjp_cases
 
 Params = dict[str, jax.Array]
 
@@ -34,6 +34,11 @@ def loss(params: Params, x: jax.Array, labels: jax.Array) -> jax.Array:
 def compare(op: Callable[[jax.Array], jax.Array]) -> str:
     assert_vjp(op, jnp.ones(3))
     return str(check_vjp(op, jnp.ones(3), reference=jaxcnn.reference.relu))
+
+
+@vjp_cases((jaxcnn.relu, [jnp.ones(3)]), dtypes=["float32", "bfloat16"])
+def test_of_a_user(check: Callable[[], object]) -> None:
+    check()
 
 
 def notebook(x: np.ndarray) -> tuple[jax.Array | np.ndarray, jax.Array | np.ndarray]:
