@@ -18,9 +18,11 @@ import jax
 import jax.numpy as jnp
 
 import jaxcnn
+from jaxcnn.algorithms import native
 from jaxcnn.check import rows as own
 
 SIZE = 5  # rows of the images: what can be read is small
+MAPS = ("forward", "input_gradient", "kernel_gradient")
 
 PAGE = string.Template("""<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>$title</title>
@@ -61,10 +63,11 @@ def rules_of(function, seen=()):
 
 
 def source_of(rule):
-    """Forward and backward, and the library's functions that stand in them."""
+    """Forward and backward, and the library's functions that stand in them; the maps of a convolution as lax's own."""
     parts = [inspect.unwrap(part) for part in (rule.fwd, rule.bwd)]
     around = [(vars(inspect.getmodule(part)), part.__code__.co_names) for part in parts]
     called = [inspect.unwrap(module[name]) for module, names in around for name in names if callable(module.get(name))]
+    called += [vars(native)[name] for _, names in around if "algorithms" in names for name in names if name in MAPS]
     ours = [f for f in called if inspect.isfunction(f) and f.__module__.startswith("jaxcnn")]
     return "\n\n".join(inspect.getsource(part).rstrip() for part in dict.fromkeys([*parts, *ours]))
 
