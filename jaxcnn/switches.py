@@ -13,13 +13,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.custom_batching import custom_vmap
 
 from jaxcnn.arguments import accumulator
-from jaxcnn.taps import by_example, passes, read_taps, repeat, shifted, sum_taps
+from jaxcnn.shards import partitioned
+from jaxcnn.taps import passes, read_taps, repeat, sum_taps
 from jaxcnn.window import Window
 
 Ties = Literal["first", "all", "even"]
 Switches = tuple[jax.Array, ...]
+PADDED = 16e6  # bytes of an input that is padded as a whole
 
 
 def lowest_of(dtype: Any) -> Any:
@@ -65,21 +68,18 @@ def spread(dy: jax.Array, switches: Switches, window: Window, ties: Ties) -> jax
     if ties != "first":
         through = lambda tap, dy, *switches: jnp.where(is_switched(switches, tap, ties), dy, 0)
         return sum_taps(through, (dx * share(switches, ties, dx.dtype), *switches), window)
+    (number,), below = switches, window.taps
 
     def chosen(tap, passed, here):
         return jnp.where(here == tap.astype(here.dtype), passed, 0)
 
-    def back(dx, number):
-        below = window.taps
-        for part in reversed(passes(window)):
-            below //= part.taps
-            here, number = number // np.asarray(below, number.dtype), number % np.asarray(below, number.dtype)
-            dx = sum_taps(chosen, (dx, here), part)
-            if below > 1:  # windows that chose the same row chose the same cell in it
-                number = sum_taps(chosen, (number, here), part, combine=jnp.maximum)
-        return dx
-
-    return by_example(back, shifted(window), dx, *switches)
+    for part in reversed(passes(window)):
+        below //= part.taps
+        here, number = number // np.asarray(below, number.dtype), number % np.asarray(below, number.dtype)
+        dx = sum_taps(chosen, (dx, here), part)
+        if below > 1:  # windows that chose the same row chose the same cell in it
+            number = sum_taps(chosen, (number, here), part, combine=jnp.maximum)
+    return dx
 
 
 def _find_first(x, window, lowest):
@@ -112,9 +112,22 @@ def _pass(x, number, below, window, lowest):
 
         return repeat(window.taps, earlier, jnp.zeros(y.shape, number.dtype))
 
-    pads = any(map(any, window.pads))
-    y = by_example(highest, pads, x)
-    return y, by_example(first, pads, x, y, number)
+    y = _by_example(highest, window, x)
+    return y, _by_example(first, window, x, y, number)
+
+
+def _by_example(find, window, *arrays):
+    """find(*arrays), on a CPU for each example of a large batch that is padded: a large x̃ costs more than the rest."""
+    x = arrays[0]
+    if not isinstance(x.shape[0], int) or x.size * x.dtype.itemsize < PADDED or not any(map(any, window.pads)):
+        return find(*arrays)
+    loop = lambda *arrays: lax.map(lambda of_one: find(*(array[None] for array in of_one))[0], arrays)
+    loop = custom_vmap(partitioned(loop, f"{', '.join(['n…c'] * len(arrays))} -> n…c"))
+    axes = lambda batched: [0 if is_batched else None for is_batched in batched]
+    loop.def_vmap(lambda _, batched, *arrays: (jax.vmap(find, axes(batched))(*arrays), True))
+    one_by_one = jax.custom_jvp(lambda *arrays: loop(*arrays))
+    one_by_one.defjvp(lambda primals, tangents: jax.jvp(find, primals, tangents))
+    return lax.platform_dependent(*arrays, cpu=one_by_one, default=find)
 
 
 def _find_all(x, window, lowest):

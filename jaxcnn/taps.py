@@ -8,21 +8,17 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.custom_batching import custom_vmap
 from jax.lax import reduce_window
 
-from jaxcnn.shards import partitioned
 from jaxcnn.window import Pads, Window
 
 UNROLL = 64
-PADDED = 8e6  # bytes of an array that is padded as a whole
 FUSE = 16  # taps; a window of more is taken one dimension after the other
 
 
@@ -75,25 +71,6 @@ def read_taps(x: jax.Array, window: Window, fill: Any) -> Callable[[Any], jax.Ar
     return read
 
 
-def by_example(fn: Callable, pads: bool, *arrays: jax.Array) -> jax.Array:
-    """fn(*arrays), on a CPU for each example of a large batch if fn pads: a large x̃ costs more than the rest."""
-    x = arrays[0]
-    if not pads or not isinstance(x.shape[0], int) or x.size * x.dtype.itemsize < PADDED:
-        return fn(*arrays)
-    loop = lambda *arrays: lax.map(lambda of_one: fn(*(array[None] for array in of_one))[0], arrays)
-    loop = custom_vmap(partitioned(loop, f"{', '.join(['n…c'] * len(arrays))} -> n…c"))
-    axes = lambda batched: [0 if is_batched else None for is_batched in batched]
-    loop.def_vmap(lambda _, batched, *arrays: (jax.vmap(fn, axes(batched))(*arrays), True))
-    one_by_one = jax.custom_jvp(lambda *arrays: loop(*arrays))
-    one_by_one.defjvp(lambda primals, tangents: jax.jvp(fn, primals, tangents))
-    return lax.platform_dependent(*arrays, cpu=one_by_one, default=fn)
-
-
-def shifted(window: Window) -> bool:
-    """Whether the adjoint of reading pads what it shifts, by as much as the cells of an image."""
-    return max(window.strides) == 1 < max(window.extent)
-
-
 def sum_windows(x: jax.Array, window: Window) -> jax.Array:
     """Σ_i x̃[s·p + d·i] for every output p."""
 
@@ -103,8 +80,7 @@ def sum_windows(x: jax.Array, window: Window) -> jax.Array:
             x = repeat(part.taps, _adding(read), jnp.zeros((x.shape[0], *part.output, x.shape[-1]), x.dtype))
         return x
 
-    padded_sum = partial(by_example, tap_by_tap, any(map(any, window.pads)))
-    return _unless_native(padded_sum, x, window, window.pads, window.strides)
+    return _unless_native(tap_by_tap, x, window, window.pads, window.strides)
 
 
 def spread_windows(dy: jax.Array, window: Window) -> jax.Array:
@@ -115,8 +91,7 @@ def spread_windows(dy: jax.Array, window: Window) -> jax.Array:
             dy = sum_taps(_every_tap(part), (dy,), part)
         return dy
 
-    padded_sum = partial(by_example, tap_by_tap, shifted(window))
-    return _unless_native(padded_sum, dy, window, window.input_gradient_pads, spread=window.strides)
+    return _unless_native(tap_by_tap, dy, window, window.input_gradient_pads, spread=window.strides)
 
 
 def _unless_native(sum: Callable, x: jax.Array, window: Window, pads: Pads, strides: Any = None, spread: Any = None):

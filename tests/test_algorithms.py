@@ -11,7 +11,7 @@ from cases.conv import CONV
 from cases.pool import AVG_POOL, MAX_POOL
 from compare import assert_close, assert_rule
 
-from jaxcnn import algorithms, taps
+from jaxcnn import algorithms, switches, taps
 from jaxcnn.algorithms import (
     accelerator,
     blocks,
@@ -295,7 +295,7 @@ POOLS = [case for case in [*MAX_POOL, *AVG_POOL] if case.options.get("ties", "fi
 @pytest.mark.parametrize("case", POOLS[::3], ids=str)
 def test_pools_example_by_example(case, monkeypatch):
     """As large batches are pooled on a CPU, also in a batch of batches."""
-    monkeypatch.setattr(taps, "PADDED", 1)
+    monkeypatch.setattr(switches, "PADDED", 1)
     x = case.draw()
     assert_rule(case.hand, case.twin, x)
     batch = jnp.stack([x[0], -x[0]])

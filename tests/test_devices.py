@@ -13,7 +13,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxcnn
-from jaxcnn import algorithms, taps
+from jaxcnn import algorithms, switches
 
 N, C = 16, 4
 IMAGE, ROW, CHANNEL = (N, 6, 6, C), (N, 7), (C,)
@@ -173,7 +173,7 @@ def test_training_moves_sums_alone(mode, monkeypatch):
         monkeypatch.setattr(algorithm, "CHUNK", 1)
     monkeypatch.setattr(algorithms.winograd, "KERNEL_CHUNK", 1)
     monkeypatch.setattr(algorithms.depthwise, "CHUNK", 1)
-    monkeypatch.setattr(taps, "PADDED", 1)
+    monkeypatch.setattr(switches, "PADDED", 1)
     axis_name = "devices" if mode == "shard_map" else None
 
     def loss(weights, x, labels):
