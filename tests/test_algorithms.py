@@ -282,6 +282,7 @@ def test_the_choice_goes_by_what_is_computed():
     assert chosen("forward", (2, 30, 30, 40), (3, 3, 40, 32)) == "winograd"
     assert chosen("input_gradient", (2, 30, 30, 24), (3, 3, 24, 32), strides=2) == "phases"
     assert chosen("forward", (2, 6, 6, 40), (3, 3, 40, 32)) == "native"
+    assert chosen("forward", (2, 2, 3, 24), (3, 3, 24, 32)) == "columns"
     assert chosen("kernel_gradient", (3, 30, 30, 24), (3, 3, 24, 32)) == "shifts"
     assert chosen("kernel_gradient", (3, 30, 30, 70), (3, 3, 70, 40)) == "winograd"
     assert chosen("kernel_gradient", (3, 6, 6, 70), (3, 3, 70, 40)) == "shifts"

@@ -4,6 +4,7 @@ The numbers are milliseconds on 2 cores in float32, JAX 0.10.2 (0.12), of rows o
 algorithm lost, of the same row computed by it.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -32,6 +33,8 @@ def forward(x: Shape, w: Shape, conv: Convolution) -> Algorithm:
         return partial(blocks.forward, dense=_run(forward))
     if planes.fits(conv):  # C3D: 47, native 61
         return partial(planes.forward, dense=_run(forward))
+    if math.prod(conv.window.input) < conv.window.taps <= UNROLL:  # ResNet 3×3 on (32,2,2,512): 4 (4), native 263 (253)
+        return columns.forward
     c, k = w[-2:]
     if winograd.fits(conv) and winograd.pays(conv, x[0], c, k) and min(c, k) >= WIDE:  # ResNet: 24 (24), native 48 (31)
         return winograd.forward
