@@ -111,8 +111,9 @@ def slopes(point: Point, argument: int, cells: Sequence[int]) -> Slopes:
         raise ValueError(step.note)
 
     def moved(cell: Any, length: float) -> jax.Array:
-        flat = floats[argument].reshape(-1).at[cell].add(length).reshape(floats[argument].shape)
-        return dot(dy, point.hand(*floats[:argument], flat, *floats[argument + 1 :]))
+        here = jnp.arange(floats[argument].size).reshape(floats[argument].shape) == cell
+        leaf = jnp.where(here, floats[argument] + length, floats[argument])
+        return dot(dy, point.hand(*floats[:argument], leaf, *floats[argument + 1 :]))
 
     run = jax.jit(lambda cells: jax.lax.map(lambda cell: [moved(cell, k * step.size) for k in PARTS], cells))
     return Slopes(np.stack(run(jnp.asarray(cells)), -1), step.size)
