@@ -307,9 +307,8 @@ def _give_back(dy, index, below, table, axis):
     def by_mask(dy, index):
         dx, cell = _mask(dy, table, axis, 0), _mask(index, table, axis, -1)
         here = cell // below == lax.broadcasted_iota(jnp.int32, cell.shape, axis)
-        return jnp.sum(jnp.where(here, dx, 0), axis + 1), jnp.max(
-            jnp.where(here, cell % below, -1), axis + 1, initial=-1
-        )
+        rest = jnp.max(jnp.where(here, cell % below, -1), axis + 1, initial=-1)
+        return jnp.sum(jnp.where(here, dx, 0), axis + 1), rest
 
     return _unless_tpu(by_table, by_mask, table, axis, dy, index)
 

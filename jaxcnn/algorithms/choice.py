@@ -68,11 +68,11 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
     if planes.fits(conv):  # C3D: 51, columns 116
         return partial(planes.kernel_gradient, dense=_run(kernel_gradient))
     c, k, taps = x[-1], dz[-1], conv.window.taps
-    worth = winograd.fits(conv) and winograd.pays(conv, x[0], c, k)
-    if worth and c >= 2 * WIDE and k >= WIDE:  # ResNet 3×3, 128 channels: 16 (16), native 26 (22)
+    in_tiles = winograd.fits(conv) and winograd.pays(conv, x[0], c, k)
+    if in_tiles and c >= 2 * WIDE and k >= WIDE:  # ResNet 3×3, 128 channels: 16 (16), native 26 (22)
         return winograd.kernel_gradient
-    short = SHORT if conv.window.dims == 1 else UNROLL
-    if shifts.fits(conv) and c > NARROW and 1 < taps <= short:  # U-Net 3×3, 16: 8.1 (8.8), native 9.2 (12)
+    most = SHORT if conv.window.dims == 1 else UNROLL
+    if shifts.fits(conv) and c > NARROW and 1 < taps <= most:  # U-Net 3×3, 16: 8.1 (8.8), native 9.2 (12)
         return shifts.kernel_gradient
     large = not isinstance(x[0], int) or columns.size(x, conv) > 8e6
     most = 2 * UNROLL if c <= NARROW else UNROLL  # AlexNet 11×11/4: 17 (17), native 36 (23)

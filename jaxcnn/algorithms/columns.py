@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcnn.algorithms.chunks import sum_chunks
+from jaxcnn.algorithms.chunks import examples, sum_chunks
 from jaxcnn.taps import UNROLL, padded, read_taps
 from jaxcnn.window import Convolution
 
@@ -37,7 +37,7 @@ def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array
         columns, along = (_rows(x, conv), 1) if narrow else (to_columns(x, conv).reshape(len(dz), -1), 0)
         return lax.dot_general(columns, dz, (((along,), (0,)), ((), ())), conv.precision)
 
-    step = max(1, int(CHUNK // size((1, x.shape[-1]), conv)))
+    step = examples(CHUNK, size((1, x.shape[-1]), conv))
     return sum_chunks(product, x, dz, step).reshape(*conv.window.size, x.shape[-1], dz.shape[-1])
 
 
@@ -50,7 +50,7 @@ def _rows(x, conv):
     return rows.reshape(taps * x.shape[-1], -1)
 
 
-def to_columns(x, conv):
+def to_columns(x: jax.Array, conv: Convolution) -> jax.Array:
     """(n, *output, taps · c)."""
     read = read_taps(x.astype(conv.accumulate), conv.window, 0)
     return jnp.concatenate([read(tap) for tap in range(conv.window.taps)], -1)

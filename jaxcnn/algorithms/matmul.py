@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn.algorithms.chunks import sum_chunks
+from jaxcnn.algorithms.chunks import examples, sum_chunks
 from jaxcnn.taps import interleave
 from jaxcnn.window import Convolution
 
@@ -37,7 +37,7 @@ def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array
     summed, window = range(conv.window.dims + 1), conv.window
     product = lambda x, dz: _dot(_to_columns(x, conv), dz, summed, summed, conv)
     bytes_of_one = math.prod(window.output) * (window.taps * x.shape[-1] + dz.shape[-1]) * conv.accumulate.itemsize
-    return sum_chunks(product, x, dz, max(1, int(CHUNK // bytes_of_one)))
+    return sum_chunks(product, x, dz, examples(CHUNK, bytes_of_one))
 
 
 def _dot(a, b, contract_a, contract_b, conv):

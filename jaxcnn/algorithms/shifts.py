@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcnn.algorithms.chunks import sum_chunks
+from jaxcnn.algorithms.chunks import examples, sum_chunks
 from jaxcnn.algorithms.columns import to_columns
 from jaxcnn.window import Convolution
 
@@ -36,8 +36,8 @@ def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array
         return lax.dot_general(cells, shifted, (((0,), (0,)), ((), ())), conv.precision)
 
     size = conv.accumulate.itemsize
-    step = int(max(CHUNK, width * taps * k * size) // (math.prod(row.output) * (width + taps * k) * size))
-    dw = sum_chunks(product, x, dz, max(1, step))
+    most, bytes_of_one = max(CHUNK, width * taps * k * size), math.prod(row.output) * (width + taps * k) * size
+    dw = sum_chunks(product, x, dz, examples(most, bytes_of_one))
     return jnp.moveaxis(dw.reshape(*row.size[1:], c, taps, k), -2, 0)
 
 

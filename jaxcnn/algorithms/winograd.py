@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn.algorithms.chunks import map_chunks, sum_chunks
+from jaxcnn.algorithms.chunks import examples, map_chunks, sum_chunks
 from jaxcnn.window import Convolution
 
 A = np.array([[1, 0], [1, 1], [1, -1], [0, -1]])
@@ -55,7 +55,7 @@ def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
         z = z.reshape(z.shape[0], 2 * z.shape[1], 2 * z.shape[3], z.shape[5])
         return z[(slice(None), *map(slice, conv.window.output))]
 
-    return map_chunks(part, x, _examples(CHUNK, c + k, conv))
+    return map_chunks(part, x, examples(CHUNK, _bytes_of_one(c + k, conv)))
 
 
 def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
@@ -67,7 +67,7 @@ def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array
         product = lambda v, u: lax.dot_general(v.reshape(-1, c), u.reshape(-1, k), over, conv.precision)
         return jnp.stack([jnp.stack([*map(product, *rows)]) for rows in zip(of_x, of_dz)])
 
-    products = sum_chunks(term, x, dz, _examples(KERNEL_CHUNK, c + k, conv))
+    products = sum_chunks(term, x, dz, examples(KERNEL_CHUNK, _bytes_of_one(c + k, conv)))
     dw = jnp.tensordot(np.kron(G, G).T.astype(conv.accumulate), products.reshape(16, c, k), 1)
     return dw.reshape(3, 3, c, k)
 
@@ -77,9 +77,9 @@ def tiles(conv: Convolution) -> list[int]:
     return [-(-o // 2) for o in conv.window.output]
 
 
-def _examples(most, channels, conv):
-    """How many make a chunk."""
-    return max(1, int(most // (16 * math.prod(tiles(conv)) * channels * conv.accumulate.itemsize)))
+def _bytes_of_one(channels, conv):
+    """The tiles of an example."""
+    return 16 * math.prod(tiles(conv)) * channels * conv.accumulate.itemsize
 
 
 def _outputs(dz, conv):
