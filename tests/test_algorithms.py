@@ -176,13 +176,13 @@ def test_columns(x, w, options, name, x64, monkeypatch):
     assert_native(getattr(columns, name), name, x, w, convolution(x, w, **options))
 
 
-@pytest.mark.parametrize("examples, step", [(7, 3), (6, 4), (2, 5)])
+@pytest.mark.parametrize("examples, step", [(7, 3), (6, 3), (6, 4), (2, 5)])
 def test_chunks_with_a_rest(examples, step, x64):
     """7 examples in chunks of 3: one, then two chunks. 6 in chunks of 4: two of 3."""
     x, dz, seen = jnp.arange(examples * 2.0).reshape(-1, 2), jnp.ones((examples, 3)), []
     total = chunks.sum_chunks(lambda x, dz: seen.append(len(x)) or x.T @ dz, x, dz, step)
     assert_close(total, x.T @ dz, 1e-12)
-    assert set(seen) == {(7, 3): {1, 3}, (6, 4): {3}, (2, 5): {2}}[examples, step]
+    assert set(seen) == {(7, 3): {1, 3}, (6, 3): {3}, (6, 4): {3}, (2, 5): {2}}[examples, step]
 
 
 @pytest.mark.parametrize("name", MAPS)
@@ -293,7 +293,7 @@ def test_the_choice_goes_by_what_is_computed():
 POOLS = [case for case in [*MAX_POOL, *AVG_POOL] if case.options.get("ties", "first") == "first"]
 
 
-@pytest.mark.parametrize("case", POOLS[::3], ids=str)
+@pytest.mark.parametrize("case", [case for case in POOLS if case.op == "max_pool"], ids=str)
 def test_pools_example_by_example(case, monkeypatch):
     """As large batches are pooled on a CPU, also in a batch of batches."""
     monkeypatch.setattr(switches, "PADDED", 1)

@@ -169,10 +169,9 @@ def test_divided_output_channels(mode):
 @pytest.mark.parametrize("mode", KINDS)
 def test_training_moves_sums_alone(mode, monkeypatch):
     """No collective but all-reduce, also where the rules work through the batch in chunks."""
-    for algorithm in (algorithms.columns, algorithms.shifts, algorithms.winograd):
-        monkeypatch.setattr(algorithm, "CHUNK", 1)
+    for algorithm in ("columns", "depthwise", "matmul", "shifts", "winograd"):
+        monkeypatch.setattr(getattr(algorithms, algorithm), "CHUNK", 1)
     monkeypatch.setattr(algorithms.winograd, "KERNEL_CHUNK", 1)
-    monkeypatch.setattr(algorithms.depthwise, "CHUNK", 1)
     monkeypatch.setattr(switches, "PADDED", 1)
     axis_name = "devices" if mode == "shard_map" else None
 
@@ -180,7 +179,7 @@ def test_training_moves_sums_alone(mode, monkeypatch):
         x = jaxcnn.relu(jaxcnn.conv(x, weights["stem"]))
         x, *_ = jaxcnn.batch_norm(jaxcnn.conv(x, weights["wide"]), None, None, axis_name=axis_name)
         x = jaxcnn.max_pool(x, 3, strides=2, padding=1)
-        x = jaxcnn.depthwise_conv(x, weights["depth"])
+        x = jaxcnn.conv(jaxcnn.depthwise_conv(x, weights["depth"]), weights["point"])
         x = jaxcnn.group_norm(jaxcnn.conv(x, weights["grouped"], groups=4), None, None, groups=4)
         logits = jaxcnn.dense(jaxcnn.global_avg_pool(x), weights["head"])
         return jaxcnn.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
@@ -191,7 +190,13 @@ def test_training_moves_sums_alone(mode, monkeypatch):
             value, gradient = jax.lax.pmean(value, axis_name), jax.tree.map(lambda g: g / 8, gradient)
         return value, gradient
 
-    shapes = {"stem": (3, 3, 1, 64), "wide": (3, 3, 64, 32), "depth": (3, 3, 1, 32), "grouped": (3, 3, 8, 32)}
+    shapes = {
+        "stem": (3, 3, 1, 64),
+        "wide": (3, 3, 64, 32),
+        "depth": (3, 3, 1, 32),
+        "point": (1, 1, 32, 32),
+        "grouped": (3, 3, 8, 32),
+    }
     weights = dict(zip(shapes, draw(shapes.values(), seed=1))) | {"head": draw([(32, 7)])[0]}
     arguments = weights, draw([(N, 10, 10, 1)])[0], jnp.arange(N) % 7
     expected = jax.jit(step)(*arguments) if axis_name is None else None
