@@ -143,10 +143,10 @@ def _softmax_cross_entropy_with_integer_labels_fwd(logits, labels, where, smooth
     largest, total = _largest_and_total(logits, where)
     legal = (labels >= 0) & (labels < logits.shape[-1])
     right = jnp.take_along_axis(logits, jnp.where(legal, labels, 0)[..., None], -1)
-    loss = jnp.log(total) - (1 - smoothing) * (widen(right) - largest)
+    loss = (jnp.log(total) - (1 - smoothing) * (widen(right) - largest))[..., 0]
     if smoothing:
-        loss = loss - smoothing * (jnp.mean(widen(logits), -1, keepdims=True, where=where) - largest)
-    loss = jnp.where(legal, loss[..., 0], jnp.nan)
+        loss = loss - smoothing * (jnp.mean(widen(logits), -1, where=where) - largest[..., 0])
+    loss = jnp.where(legal, loss, jnp.nan)
     if where is not None:
         loss = jnp.where(where.any(-1), loss, 0)
     return loss.astype(logits.dtype), (logits, labels, where, largest, total)
@@ -157,11 +157,13 @@ def _softmax_cross_entropy_with_integer_labels_bwd(smoothing, residuals, dl):
     legal = (labels >= 0) & (labels < logits.shape[-1])
     x, dl = _among(widen(logits) - largest, where), jnp.where(legal, widen(dl), jnp.nan)[..., None]
     right = labels[..., None] == lax.broadcasted_iota(labels.dtype, logits.shape, logits.ndim - 1)
-    dlogits = jnp.exp(x) * (dl / total) - jnp.where(right, (1 - smoothing) * dl, 0)
-    if smoothing:
-        counted = jnp.broadcast_to(True if where is None else where, logits.shape)
-        classes = jnp.maximum(jnp.sum(counted, -1, keepdims=True), 1).astype(dl.dtype)
-        dlogits = dlogits - jnp.where(counted, smoothing * dl / classes, 0)
+    spread = 0
+    if smoothing and where is None:
+        spread = smoothing * dl / logits.shape[-1]
+    elif smoothing:
+        classes = jnp.sum(jnp.broadcast_to(where, logits.shape), -1, keepdims=True)
+        spread = jnp.where(where, smoothing * dl / jnp.maximum(classes, 1).astype(dl.dtype), 0)
+    dlogits = jnp.exp(x) * (dl / total) - jnp.where(right, (1 - smoothing) * dl + spread, spread)
     if where is not None:
         dlogits = jnp.where(where.any(-1, keepdims=True), dlogits, 0)
     return dlogits.astype(logits.dtype), None, None

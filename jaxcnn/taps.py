@@ -20,6 +20,7 @@ from jaxcnn.window import Pads, Window
 
 UNROLL = 64
 FUSE = 16  # taps; a window of more is taken one dimension after the other
+LARGE = 8e6  # bytes that fall out of the cache
 
 
 def repeat(steps: int, step: Callable[[Any, Any], Any], start: Any) -> Any:
@@ -71,20 +72,60 @@ def read_taps(x: jax.Array, window: Window, fill: Any) -> Callable[[Any], jax.Ar
     return read
 
 
+def cut_taps(x: jax.Array, window: Window) -> Callable[[int], jax.Array]:
+    """`read_taps` with zeros, for few taps and one sum over them: without x̃ in memory.
+
+    A tap's cells are cut out of x, and zeros put round these: XLA fuses both into the sum, where the pads of x̃, which
+    every tap reads, would be a copy of x. At stride 1 columns and channels are one axis for the zeros, which is faster.
+    """
+
+    n, c, output, strides = x.shape[0], x.shape[-1], window.output, window.strides
+    joined = c if strides[-1] == 1 else 1
+
+    def read(tap):
+        starts = [d * i - lo for d, i, (lo, _) in zip(window.dilation, _unravel(tap, window.size), window.pads)]
+        inside = [_inside(*dim) for dim in zip(starts, strides, window.input, output)]
+        first = [start + s * low if high > low else 0 for start, s, (low, high) in zip(starts, strides, inside)]
+        stop = [a + s * (high - low - 1) + 1 if high > low else 0 for a, s, (low, high) in zip(first, strides, inside)]
+        cells = lax.slice(x, (0, *first, 0), (n, *stop, c), (1, *strides, 1))
+        *edges, (before, after) = [(low, o - high) for o, (low, high) in zip(output, inside)]
+        *outer, last = cells.shape[1:-1]
+        cells = cells.reshape(n, *outer, last * joined, c // joined)
+        cells = _pad(cells, [*edges, (before * joined, after * joined)], 0)
+        return cells.reshape(n, *output, c)
+
+    return read
+
+
+def _inside(start: int, stride: int, size: int, outputs: int) -> tuple[int, int]:
+    """From which output p to before which a cell start + stride·p is one of 0 to size − 1."""
+    low = min(max(-(start // stride), 0), outputs)
+    return low, min(max((size - 1 - start) // stride + 1, low), outputs)
+
+
 def sum_windows(x: jax.Array, window: Window) -> jax.Array:
     """Σ_i x̃[s·p + d·i] for every output p."""
 
     def tap_by_tap(x):
         for part in passes(window):
-            read = read_taps(x, part, 0)
+            read = cut_taps(x, part) if _is_cut(x, window) else read_taps(x, part, 0)
             x = repeat(part.taps, _adding(read), jnp.zeros((x.shape[0], *part.output, x.shape[-1]), x.dtype))
         return x
 
     return _unless_native(tap_by_tap, x, window, window.pads, window.strides)
 
 
+def _is_cut(x, window):
+    """Whether a copy of x costs more than taps that are padded one by one."""
+    if window.taps > FUSE:
+        return False
+    return max(window.strides) > 1 or not isinstance(x.shape[0], int) or x.size * x.dtype.itemsize > LARGE
+
+
 def spread_windows(dy: jax.Array, window: Window) -> jax.Array:
     """The adjoint: Σ_{(p,i): a(p,i) = a} dy[p] for every cell a."""
+    if max(window.strides) == 1:
+        return sum_windows(dy, window.mirrored())
 
     def tap_by_tap(dy):
         for part in reversed(passes(window)):

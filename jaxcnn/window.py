@@ -64,6 +64,10 @@ class Window:
             for n, e, o, s, (lo, _) in zip(self.input, self.extent, self.output, self.strides, self.pads)
         )
 
+    def mirrored(self) -> "Window":
+        """The window of the adjoint, at stride 1, which reads dz with the flipped kernel."""
+        return Window(self.output, self.size, self.strides, self.input_gradient_pads, self.dilation)
+
     @property
     def kernel_gradient_pads(self) -> Pads:
         """Pads of the convolution of x with dz as its kernel, strides d and dilation s, that gives dw.

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn.algorithms.chunks import sum_chunks
-from jaxcnn.taps import padded, read_taps, sum_taps
+from jaxcnn.taps import FUSE, cut_taps, padded, read_taps, sum_taps
 from jaxcnn.window import Convolution, Window
 
-CHUNK = 1e6  # bytes of x and dz that the kernel gradient looks at in turn
+CHUNK = 4e6  # bytes of x and dz that the kernel gradient looks at in turn
 TERMS = 8  # products that it adds up while it reads them
 TAPS = 8  # taps along the last dimension that are written out; a longer window is taken in stretches of so many
 FUSED = 64  # taps of a window that the forward map writes out as one sum
@@ -28,7 +28,9 @@ def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
     window, k = conv.window, w.shape[-1]
     x, w = _repeat(x, k, conv), w.astype(conv.accumulate)
     if window.taps <= FUSED:
-        read, w = read_taps(*padded(x, window), 0), w.reshape(window.taps, *(1 for _ in x.shape[1:]), k)
+        strided = window.taps <= FUSE and max(window.strides) > 1
+        read = cut_taps(x, window) if strided else read_taps(*padded(x, window), 0)
+        w = w.reshape(window.taps, *(1 for _ in x.shape[1:]), k)
         return _sum(read(tap) * w[tap] for tap in range(window.taps))
     read, positions, taps = _stretches(x, window)
     w = jnp.pad(w, [(0, 0)] * (w.ndim - 3) + [(0, -w.shape[-3] % taps), (0, 0), (0, 0)])
@@ -45,8 +47,7 @@ def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
     """dx[a] = Σ_{(p,i): a(p,i) = a} dz[p] · w[i]."""
     window, k, w = conv.window, w.shape[-1], w.astype(conv.accumulate)
     if max(window.strides) == 1:
-        mirrored = Window(window.output, window.size, window.strides, window.input_gradient_pads, window.dilation)
-        dx = forward(dz, jnp.flip(w, range(window.dims)), conv._replace(window=mirrored, groups=k))
+        dx = forward(dz, jnp.flip(w, range(window.dims)), conv._replace(window=window.mirrored(), groups=k))
     else:
         w = jnp.pad(w.reshape(window.taps, k), ((0, 1), (0, 0)))
         dx = sum_taps(lambda tap, dz: w[tap[..., 0]] * dz, [dz.astype(conv.accumulate)], window)
