@@ -4,6 +4,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float, Real
 
 from jaxcnn.arguments import AnyArray, Number, error, promote, to_array, to_choice, to_number, widen
@@ -14,15 +15,17 @@ def relu(x: Real[AnyArray, "..."]) -> Real[Array, "..."]:
     """Rectified linear unit.
 
         y  = max(x, 0)
-        dx = dy · [y > 0]                                              relu′(0) = 0
+        dx = dy · [y ≠ 0]                                              relu′(0) = 0
 
     Args:
-      x: any shape, real numbers. NaN stays NaN, with gradient 0.
+      x: any shape, real numbers. NaN stays NaN, and the gradient passes it, as in PyTorch.
 
     Returns:
       y: of the shape and dtype of x.
 
-    Keeps y, which the next layer keeps anyway; recomputes nothing.
+    Keeps y, which the next layer keeps anyway; recomputes nothing. A TPU keeps [x ≤ 0], one bit, so that its compiler
+    may keep y in 16 of them for the next convolution; between two programs, as of `jax.vjp` outside `jit`, all are
+    kept.
 
     Raises:
       TypeError: x is no array of real numbers.
@@ -41,12 +44,15 @@ def _relu(x: Real[Array, "*shape"]) -> Real[Array, "*shape"]:
 
 
 def _relu_fwd(x):
-    y = jnp.where(x <= 0, 0, x)
-    return y, y
+    off = x <= 0
+    y = jnp.where(off, 0, x)
+    return y, (off, y)
 
 
-def _relu_bwd(y, dy):
-    return (jnp.where(y > 0, dy, 0).astype(y.dtype),)
+def _relu_bwd(residuals, dy):
+    from_bits = lambda off, y, dy: jnp.where(off, 0, dy)
+    from_y = lambda off, y, dy: jnp.where(y == 0, 0, dy)
+    return (lax.platform_dependent(*residuals, dy, tpu=from_bits, default=from_y).astype(dy.dtype),)
 
 
 _relu.defvjp(_relu_fwd, _relu_bwd)
