@@ -96,7 +96,7 @@ def _conv(
 
 def _conv_fwd(x, w, b, static):
     z = algorithms.forward(x, w, static)
-    return add_bias(z, b).astype(static.result), (x, w, b)
+    return add_bias(z, b, static), (x, w, b)
 
 
 def _conv_bwd(static, residuals, dz):
@@ -248,7 +248,7 @@ def _separable_conv(
 def _separable_conv_fwd(x, w_depth, w_point, b, static):
     h = algorithms.forward(x, w_depth, static.depth).astype(static.depth.result)
     z = algorithms.forward(h, w_point, static.point)
-    return add_bias(z, b).astype(static.point.result), (x, w_depth, w_point, b, h)
+    return add_bias(z, b, static.point), (x, w_depth, w_point, b, h)
 
 
 def _separable_conv_bwd(static, residuals, dz):

@@ -100,7 +100,7 @@ def _conv_transpose(
 
 def _conv_transpose_fwd(x, w, b, static):
     z = algorithms.input_gradient(x, _exchange_channels(w, static.groups), static)
-    return add_bias(z, b).astype(static.result), (x, w, b)
+    return add_bias(z, b, static), (x, w, b)
 
 
 def _conv_transpose_bwd(static, residuals, dz):

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from jaxcnn.arguments import accumulator, channels_last, error, to_array, to_ints, to_precision, to_result_dtype
 from jaxcnn.window import Convolution, Window
@@ -68,8 +69,15 @@ def to_layout(groups: int) -> str:
     return "n…, …k, k -> n…k" if groups == 1 else "n…, …, … -> n…"
 
 
-def add_bias(z: jax.Array, b: jax.Array | None) -> jax.Array:
-    return z if b is None else z + b.astype(z.dtype).reshape((1,) * (z.ndim - 1) + b.shape)
+def add_bias(z: jax.Array, b: jax.Array | None, conv: Convolution) -> jax.Array:
+    """z + b in the dtype of the result. Accelerators have z in it already, and their libraries add b on the way."""
+    if b is None:
+        return z.astype(conv.result)
+    b = b.reshape((1,) * (z.ndim - 1) + b.shape)
+    wide = lambda z, b: (z + b.astype(z.dtype)).astype(conv.result)
+    if z.dtype == conv.result or b.dtype != conv.result:
+        return wide(z, b)
+    return lax.platform_dependent(z, b, cpu=wide, default=lambda z, b: z.astype(conv.result) + b)
 
 
 def bias_gradient(dz: jax.Array, b: jax.Array | None, conv: Convolution) -> jax.Array | None:
