@@ -19,6 +19,7 @@ from jaxcnn.algorithms import (
     chunks,
     columns,
     depthwise,
+    direct,
     grouped,
     matmul,
     native,
@@ -89,6 +90,11 @@ def test_accelerator(name, x64):
 @over([row for row in DENSE if matmul.fits(convolution(*row[:2], **row[2]))])
 def test_matmul(x, w, options, name, x64):
     assert_native(getattr(matmul, name), name, x, w, convolution(x, w, **options))
+
+
+@over([row for row in DENSE if convolution(*row[:2], **row[2]).window.taps * row[0][-1] < 100])
+def test_direct(x, w, options, x64):
+    assert_native(direct.forward, "forward", x, w, convolution(x, w, **options))
 
 
 @over(DENSE)
@@ -278,6 +284,7 @@ def test_the_choice_goes_by_what_is_computed():
         assert chosen(name, (2, 30, 30, 3), (6, 6, 3, 20), strides=6, padding="VALID") == "matmul"
         assert chosen(name, (2, 30, 30, 24), (5, 5, 1, 24), groups=24) == "depthwise"
         assert chosen(name, (2, 30, 30, 24), (3, 3, 6, 32), groups=4) == "grouped"
+    assert chosen("forward", (2, 30, 30, 3), (3, 3, 3, 40), strides=2) == "direct"
     assert chosen("forward", (2, 30, 30, 24), (3, 3, 24, 32)) == "native"
     assert chosen("forward", (2, 30, 30, 40), (3, 3, 40, 32)) == "winograd"
     assert chosen("input_gradient", (2, 30, 30, 24), (3, 3, 24, 32), strides=2) == "phases"
@@ -302,6 +309,13 @@ def test_pools_example_by_example(case, monkeypatch):
     batch = jnp.stack([x[0], -x[0]])
     of_batch = lambda pool: jax.vmap(jax.grad(lambda x: jnp.sum(jnp.sin(pool(x)))))(batch)
     assert_close(of_batch(case.hand), of_batch(case.twin), 1e-5)
+
+
+@pytest.mark.parametrize("case", [case for case in POOLS if case.op != "max_pool"], ids=str)
+def test_pools_tap_by_tap(case, monkeypatch):
+    """As large arrays are summed: each tap cut out of the input, and padded alone."""
+    monkeypatch.setattr(taps, "LARGE", 0)
+    assert_rule(case.hand, case.twin, case.draw())
 
 
 @pytest.mark.parametrize("case", [case for case in POOLS if len(case.shapes[0]) > 3], ids=str)

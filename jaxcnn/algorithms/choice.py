@@ -9,7 +9,19 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from jaxcnn.algorithms import blocks, columns, depthwise, grouped, matmul, native, phases, planes, shifts, winograd
+from jaxcnn.algorithms import (
+    blocks,
+    columns,
+    depthwise,
+    direct,
+    grouped,
+    matmul,
+    native,
+    phases,
+    planes,
+    shifts,
+    winograd,
+)
 from jaxcnn.algorithms.native import Algorithm
 from jaxcnn.taps import UNROLL
 from jaxcnn.window import Convolution
@@ -29,6 +41,8 @@ def forward(x: Shape, w: Shape, conv: Convolution) -> Algorithm:
         return depthwise.forward
     if conv.groups > 1:  # ResNeXt, 32 groups: 8.5 (9.3), native 64 (27)
         return partial(grouped.forward, dense=_run(forward))
+    if direct.fits(conv, x[-1], w[-1]):  # MobileNet 3×3/2 of 3: 2.5 (2.5), native 9.9 (3.2)
+        return direct.forward
     if blocks.fits(conv) and x[-1] <= NARROW and conv.window.dims == 3:
         return partial(blocks.forward, dense=_run(forward))
     if planes.fits(conv):  # C3D: 47, native 61
