@@ -1,7 +1,8 @@
 """Unpooling: values go back to the cells that they were the maximum of.
 
-Several windows may name one cell, so that the last has to be found. A CPU scatters; others sort, and then search, or
-where reads of single numbers are slow, as on a TPU, sort places and cells together.
+Several windows may name one cell, so that the last has to be found. A CPU scatters. A GPU compares every place with
+every cell, or in large planes sorts the places and searches them; a TPU, where reads of single numbers are slow, sorts
+places and cells together.
 """
 
 import math
@@ -15,6 +16,8 @@ from jaxtyping import Array, Int32, Integer, Num
 from jaxcnn.arguments import AnyArray, channels_last, error, spatial_dims, to_array, to_ints
 from jaxcnn.shards import per_shard
 from jaxcnn.window import Ints
+
+PAIRS = 4e6  # of a place and a cell; more take longer to compare than places to sort
 
 
 def max_unpool(
@@ -86,8 +89,18 @@ def _max_unpool_fwd(y, indices, output_shape):
         return x, is_last != 0
 
     places = indices.reshape(n, pooled, c)
-    scatter, search = (partial(by_gathers, find_last=find_last) for find_last in (_scatter, _search))
-    x, is_last = lax.platform_dependent(y.reshape(n, pooled, c), places, cpu=scatter, tpu=by_sorts, default=search)
+
+    def by_pairs(y, places):
+        p = lax.broadcasted_iota(jnp.int32, places.shape, 1)
+        last = jnp.max(jnp.where(places[:, None] == places[:, :, None], p[:, None], -1), 2)
+        is_last = (last == p) & (places >= 0) & (places < cells)
+        cell = lax.broadcasted_iota(jnp.int32, (1, cells, 1, 1), 1)
+        named = jnp.where(is_last, places, -1)[:, None] == cell
+        return jnp.sum(jnp.where(named, y[:, None], 0), 2, dtype=y.dtype), is_last
+
+    of_cpu = partial(by_gathers, find_last=_scatter)
+    of_gpu = by_pairs if pooled * cells <= PAIRS else partial(by_gathers, find_last=_search)
+    x, is_last = lax.platform_dependent(y.reshape(n, pooled, c), places, cpu=of_cpu, tpu=by_sorts, default=of_gpu)
     return x.reshape(n, *output_shape, c), jnp.where(is_last, places, -1).reshape(indices.shape)
 
 

@@ -20,6 +20,7 @@ from jaxcnn.algorithms import (
     columns,
     depthwise,
     direct,
+    fourier,
     grouped,
     matmul,
     native,
@@ -141,9 +142,15 @@ def test_grouped(x, w, options, most, name, x64, monkeypatch):
 @over([row for row in GEOMETRY if row[2].get("groups", 1) == row[0][-1]])
 def test_depthwise(x, w, options, loops, name, x64, monkeypatch):
     if loops:
-        for constant, value in {"FUSED": 0, "TAPS": 2, "CHUNK": 1, "TERMS": 2}.items():
+        for constant, value in {"TAPS": 2, "CHUNK": 1, "TERMS": 2}.items():
             monkeypatch.setattr(depthwise, constant, value)
     assert_native(getattr(depthwise, name), name, x, w, convolution(x, w, **options))
+
+
+@pytest.mark.parametrize("name", MAPS)
+@over([row for row in GROUPED if row[1][-2] == 1])
+def test_fourier(x, w, options, name, x64):
+    assert_native(getattr(fourier, name), name, x, w, convolution(x, w, **options))
 
 
 @pytest.mark.parametrize("chunk", [1, 26e6], ids=["one example at a time", "all at once"])
@@ -283,6 +290,7 @@ def test_the_choice_goes_by_what_is_computed():
         assert chosen(name, (3, 17, 17, 40), (1, 1, 40, 24), strides=2) == "matmul"
         assert chosen(name, (2, 30, 30, 3), (6, 6, 3, 20), strides=6, padding="VALID") == "matmul"
         assert chosen(name, (2, 30, 30, 24), (5, 5, 1, 24), groups=24) == "depthwise"
+        assert chosen(name, (2, 30, 30, 24), (9, 9, 1, 24), groups=24) == "fourier"
         assert chosen(name, (2, 30, 30, 24), (3, 3, 6, 32), groups=4) == "grouped"
     assert chosen("forward", (2, 30, 30, 3), (3, 3, 3, 40), strides=2) == "direct"
     assert chosen("forward", (2, 30, 30, 24), (3, 3, 24, 32)) == "native"

@@ -14,6 +14,7 @@ from jaxcnn.algorithms import (
     columns,
     depthwise,
     direct,
+    fourier,
     grouped,
     matmul,
     native,
@@ -37,8 +38,10 @@ THIN = 16  # output channels; no more leave columns too little to be multiplied 
 def forward(x: Shape, w: Shape, conv: Convolution) -> Algorithm:
     if matmul.fits(conv):
         return matmul.forward
+    if conv.groups == x[-1] > 1 and fourier.fits(conv):  # RepLKNet 31×31: 1.8 (1.6), tap by tap 42 (11)
+        return fourier.forward
     if conv.groups == x[-1] > 1:  # MobileNet 3×3: 2.4, by autodiff 145
-        return depthwise.forward
+        return depthwise.forward if conv.window.taps <= UNROLL else native.forward
     if conv.groups > 1:  # ResNeXt, 32 groups: 8.5 (9.3), native 64 (27)
         return partial(grouped.forward, dense=_run(forward))
     if direct.fits(conv, x[-1], w[-1]):  # MobileNet 3×3/2 of 3: 2.5 (2.5), native 9.9 (3.2)
@@ -59,7 +62,8 @@ def input_gradient(dz: Shape, w: Shape, conv: Convolution) -> Algorithm:
     if matmul.fits(conv):  # ViT 16×16: 15, by autodiff 526
         return matmul.input_gradient
     if conv.groups > 1 and w[-2] == 1:
-        return depthwise.input_gradient
+        large = fourier.fits(conv) and conv.window.taps > fourier.TAPS * math.prod(conv.window.strides)
+        return fourier.input_gradient if large else depthwise.input_gradient
     if conv.groups > 1:
         return partial(grouped.input_gradient, dense=_run(input_gradient))
     if blocks.fits(conv) and w[-2] <= NARROW:  # ResNet 7×7/2: 53, phases 92; voxel decoder: 118, phases 621
@@ -72,6 +76,8 @@ def input_gradient(dz: Shape, w: Shape, conv: Convolution) -> Algorithm:
 def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
     if matmul.fits(conv):
         return matmul.kernel_gradient
+    if conv.groups == x[-1] > 1 and fourier.fits(conv):  # RepLKNet 31×31: 1.7 (1.4), tap by tap 10 (17)
+        return fourier.kernel_gradient
     if conv.groups == x[-1] > 1:  # MobileNet 3×3: 4.8, as one sum for each tap 63 (63)
         return depthwise.kernel_gradient
     if conv.groups > 1:  # ResNeXt, 32 groups: 8.1 (9.6), by autodiff 5000; its parts by shifts 21 (28)

@@ -20,27 +20,16 @@ from jaxcnn.window import Convolution, Window
 CHUNK = 4e6  # bytes of x and dz that the kernel gradient looks at in turn
 TERMS = 8  # products that it adds up while it reads them
 TAPS = 8  # taps along the last dimension that are written out; a longer window is taken in stretches of so many
-FUSED = 64  # taps of a window that the forward map writes out as one sum
 
 
 def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
     """z[p] = Σ_i x̃[s·p + d·i] · w[i]."""
     window, k = conv.window, w.shape[-1]
     x, w = _repeat(x, k, conv), w.astype(conv.accumulate)
-    if window.taps <= FUSED:
-        strided = window.taps <= FUSE and max(window.strides) > 1
-        read = cut_taps(x, window) if strided else read_taps(*padded(x, window), 0)
-        w = w.reshape(window.taps, *(1 for _ in x.shape[1:]), k)
-        return _sum(read(tap) * w[tap] for tap in range(window.taps))
-    read, positions, taps = _stretches(x, window)
-    w = jnp.pad(w, [(0, 0)] * (w.ndim - 3) + [(0, -w.shape[-3] % taps), (0, 0), (0, 0)])
-    w = w.reshape(positions, taps, *(1 for _ in x.shape[1:]), k)
-
-    def add(position, z):
-        cells, weights = read(position), lax.optimization_barrier(w[position])
-        return z + lax.optimization_barrier(_sum(cells(tap) * weights[tap] for tap in range(taps)))
-
-    return lax.fori_loop(0, positions, add, jnp.zeros((x.shape[0], *window.output, k), conv.accumulate))
+    strided = window.taps <= FUSE and max(window.strides) > 1
+    read = cut_taps(x, window) if strided else read_taps(*padded(x, window), 0)
+    w = w.reshape(window.taps, *(1 for _ in x.shape[1:]), k)
+    return _sum(read(tap) * w[tap] for tap in range(window.taps))
 
 
 def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:

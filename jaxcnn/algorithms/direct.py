@@ -20,7 +20,7 @@ def fits(conv: Convolution, c: int, k: int) -> bool:
 
 
 def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
+    taps, c, k = conv.window.taps, *w.shape[-2:]
     read = read_taps(*padded(x.astype(conv.accumulate), conv.window), 0)
-    w = w.astype(conv.accumulate).reshape(conv.window.taps, *w.shape[-2:])
-    cells = ((read(tap), w[tap]) for tap in range(conv.window.taps))
-    return sum(cell[..., c, None] * weights[c] for cell, weights in cells for c in range(x.shape[-1]))
+    w = w.astype(conv.accumulate).reshape(taps, c, *(1 for _ in x.shape[1:]), k)
+    return sum(read(tap)[..., channel, None] * w[tap, channel] for tap in range(taps) for channel in range(c))
