@@ -10,13 +10,14 @@ import jax
 from jaxcnn.taps import padded, read_taps
 from jaxcnn.window import Convolution
 
+CHANNELS = 8  # of x; more make matrices worth multiplying
 TERMS = 32  # products that make an output,
 MORE, PRODUCTS = 80, 600  # or more of them, if those of all channels of a cell are few
 
 
 def fits(conv: Convolution, c: int, k: int) -> bool:
     terms = conv.window.taps * c
-    return conv.groups == 1 and (terms <= TERMS or (terms <= MORE and terms * k <= PRODUCTS))
+    return conv.groups == 1 and c <= CHANNELS and (terms <= TERMS or (terms <= MORE and terms * k <= PRODUCTS))
 
 
 def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
