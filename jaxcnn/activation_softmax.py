@@ -150,12 +150,11 @@ def _largest_and_total(
 ) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     """max x and Σ exp(x − max x) over what counts; 0 and 1 where nothing does."""
     x = _among(x, where)
-    largest, some = lax.stop_gradient(jnp.max(x, axes, keepdims=True, initial=-jnp.inf)), True
-    if where is not None:
-        some = jnp.broadcast_to(where, x.shape).any(axes, keepdims=True)
-        largest = jnp.where(some, largest, 0)
+    largest = lax.stop_gradient(jnp.max(x, axes, keepdims=True, initial=-jnp.inf))
+    some = None if where is None else jnp.broadcast_to(where, x.shape).any(axes, keepdims=True)
+    largest = largest if some is None else jnp.where(some, largest, 0)
     total = jnp.sum(jnp.exp(x - largest), axes, keepdims=True)
-    return largest, total if where is None else jnp.where(some, total, 1)
+    return largest, total if some is None else jnp.where(some, total, 1)
 
 
 def _to_axes(function: str, axis: Any, ndim: int) -> tuple[int, ...]:

@@ -157,7 +157,7 @@ def _softmax_cross_entropy_with_integer_labels_bwd(smoothing, residuals, dl):
     legal = (labels >= 0) & (labels < logits.shape[-1])
     x, dl = _among(widen(logits) - largest, where), jnp.where(legal, widen(dl), jnp.nan)[..., None]
     right = labels[..., None] == lax.broadcasted_iota(labels.dtype, logits.shape, logits.ndim - 1)
-    spread = 0
+    spread = jnp.zeros((), dl.dtype)
     if smoothing and where is None:
         spread = smoothing * dl / logits.shape[-1]
     elif smoothing:

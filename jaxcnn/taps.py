@@ -8,6 +8,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -106,20 +107,16 @@ def _inside(start: int, stride: int, size: int, outputs: int) -> tuple[int, int]
 def sum_windows(x: jax.Array, window: Window) -> jax.Array:
     """Σ_i x̃[s·p + d·i] for every output p."""
 
-    def tap_by_tap(x):
+    def tap_by_tap(x, cut):
         for part in passes(window):
-            read = cut_taps(x, part) if _is_cut(x, window) else read_taps(x, part, 0)
+            read = cut_taps(x, part) if cut else read_taps(x, part, 0)
             x = repeat(part.taps, _adding(read), jnp.zeros((x.shape[0], *part.output, x.shape[-1]), x.dtype))
         return x
 
-    return _unless_native(tap_by_tap, x, window, window.pads, window.strides)
-
-
-def _is_cut(x, window):
-    """Whether a copy of x costs more than taps that are padded one by one."""
-    if window.taps > FUSE:
-        return False
-    return max(window.strides) > 1 or not isinstance(x.shape[0], int) or x.size * x.dtype.itemsize > LARGE
+    large = not isinstance(x.shape[0], int) or x.size * x.dtype.itemsize > LARGE  # a copy costs more than the taps
+    strided, few = max(window.strides) > 1, window.taps <= FUSE
+    of_cpu, others = (partial(tap_by_tap, cut=few and cut) for cut in (strided or large, strided))
+    return _unless_native(others, x, window, window.pads, window.strides, of_cpu=of_cpu)
 
 
 def spread_windows(dy: jax.Array, window: Window) -> jax.Array:
@@ -135,7 +132,15 @@ def spread_windows(dy: jax.Array, window: Window) -> jax.Array:
     return _unless_native(tap_by_tap, dy, window, window.input_gradient_pads, spread=window.strides)
 
 
-def _unless_native(sum: Callable, x: jax.Array, window: Window, pads: Pads, strides: Any = None, spread: Any = None):
+def _unless_native(
+    sum: Callable,
+    x: jax.Array,
+    window: Window,
+    pads: Pads,
+    strides: Any = None,
+    spread: Any = None,
+    of_cpu: Callable | None = None,
+) -> jax.Array:
     """sum(x); on a TPU a reduction over windows of x, spread and padded, unless x is copied over tiles of an image."""
     copies = spread and window.dims == 2 and window.strides == window.size and window.taps <= FUSE
     if copies or 0 in window.output:
@@ -149,7 +154,7 @@ def _unless_native(sum: Callable, x: jax.Array, window: Window, pads: Pads, stri
         size, steps, dilation = ((1, *ints, 1) for ints in (window.size, strides or ones, window.dilation))
         return reduce_window(x, zero, lax.add, size, steps, "VALID", window_dilation=dilation)
 
-    return lax.platform_dependent(x, tpu=native, default=sum)
+    return lax.platform_dependent(x, cpu=of_cpu or sum, tpu=native, default=sum)
 
 
 def _adding(read):

@@ -5,6 +5,9 @@
 No matrices are made. Nothing but z is written, and a product is of one cell and a vector over k.
 """
 
+import operator
+from functools import reduce
+
 import jax
 
 from jaxcnn.taps import padded, read_taps
@@ -24,4 +27,5 @@ def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
     taps, c, k = conv.window.taps, *w.shape[-2:]
     read = read_taps(*padded(x.astype(conv.accumulate), conv.window), 0)
     w = w.astype(conv.accumulate).reshape(taps, c, *(1 for _ in x.shape[1:]), k)
-    return sum(read(tap)[..., channel, None] * w[tap, channel] for tap in range(taps) for channel in range(c))
+    products = (read(tap)[..., channel, None] * w[tap, channel] for tap in range(taps) for channel in range(c))
+    return reduce(operator.add, products)
