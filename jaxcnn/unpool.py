@@ -89,17 +89,8 @@ def _max_unpool_fwd(y, indices, output_shape):
         return x, is_last != 0
 
     places = indices.reshape(n, pooled, c)
-
-    def by_pairs(y, places):
-        p = lax.broadcasted_iota(jnp.int32, places.shape, 1)
-        last = jnp.max(jnp.where(places[:, None] == places[:, :, None], p[:, None], -1), 2)
-        is_last = (last == p) & (places >= 0) & (places < cells)
-        cell = lax.broadcasted_iota(jnp.int32, (1, cells, 1, 1), 1)
-        named = jnp.where(is_last, places, -1)[:, None] == cell
-        return jnp.sum(jnp.where(named, y[:, None], 0), 2, dtype=y.dtype), is_last
-
     of_cpu = partial(by_gathers, find_last=_scatter)
-    of_gpu = by_pairs if pooled * cells <= PAIRS else partial(by_gathers, find_last=_search)
+    of_gpu = partial(_by_pairs, cells=cells) if pooled * cells <= PAIRS else partial(by_gathers, find_last=_search)
     x, is_last = lax.platform_dependent(y.reshape(n, pooled, c), places, cpu=of_cpu, tpu=by_sorts, default=of_gpu)
     return x.reshape(n, *output_shape, c), jnp.where(is_last, places, -1).reshape(indices.shape)
 
@@ -139,6 +130,16 @@ def _search(places, p, cells):
         return jnp.where(_take(place, found) == cell, _take(p, found), -1)
 
     return last(lax.broadcasted_iota(jnp.int32, (places.shape[0], cells, places.shape[2]), 1)), last(places)
+
+
+def _by_pairs(y, places, cells):
+    """x, and which p are the last, without reads or writes of single numbers: sums and maxima over pairs."""
+    p = lax.broadcasted_iota(jnp.int32, places.shape, 1)
+    last = jnp.max(jnp.where(places[:, None] == places[:, :, None], p[:, None], -1), 2)
+    is_last = (last == p) & (places >= 0) & (places < cells)
+    cell = lax.broadcasted_iota(jnp.int32, (1, cells, 1, 1), 1)
+    named = jnp.where(is_last, places, -1)[:, None] == cell
+    return jnp.sum(jnp.where(named, y[:, None], 0), 2, dtype=y.dtype), is_last
 
 
 def _exchange(places, of_places, of_cells):

@@ -63,6 +63,8 @@ def input_gradient(dz: Shape, w: Shape, conv: Convolution) -> Algorithm:
         return matmul.input_gradient
     if conv.groups > 1 and w[-2] == 1:
         large = fourier.fits(conv) and conv.window.taps > fourier.TAPS * math.prod(conv.window.strides)
+        if max(conv.window.strides) == 1 and conv.window.taps > UNROLL and not large:
+            return native.input_gradient
         return fourier.input_gradient if large else depthwise.input_gradient
     if conv.groups > 1:
         return partial(grouped.input_gradient, dense=_run(input_gradient))
