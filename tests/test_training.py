@@ -134,7 +134,7 @@ def test_nan_names_step_and_parameter(options, dtype, capsys, monkeypatch):
     data.x_train[:] = np.nan
     monkeypatch.setattr(train_digits, "load", lambda path: data)
     line = stops(capsys, *options, "--dtype", dtype)
-    assert "step 1:" in line and "the loss is nan" in line and "conv1/w is not finite" in line
+    assert "step 1:" in line and "the loss is nan" in line and "conv1/b is not finite" in line
 
 
 # Checkpoints.
