@@ -15,6 +15,7 @@ from jax import lax
 from jaxtyping import Array, Float, Real
 
 from jaxcnn.arguments import AnyArray, channels_last, error, spatial_dims, to_array, to_ints, widen
+from jaxcnn.pool_max import max_pool
 from jaxcnn.shards import per_shard
 from jaxcnn.taps import UNROLL, repeat
 from jaxcnn.window import Ints
@@ -129,7 +130,8 @@ def adaptive_max_pool(x: Real[AnyArray, "..."], output_shape: Ints, *, channel_a
     Returns:
       y: (n, *output_shape, c), laid out and typed like x.
 
-    Keeps one int32 for each output, the row-major index of its cell; recomputes nothing.
+    Keeps one int32 for each output, the row-major index of its cell, or where this is a `max_pool` (n = s·o + 1 cells
+    in a dimension, and s·o or s·o + 1 in the others) what that keeps; recomputes nothing.
 
     Raises:
       ValueError: an output shape that does not fit x, an option out of its range.
@@ -142,6 +144,8 @@ def adaptive_max_pool(x: Real[AnyArray, "..."], output_shape: Ints, *, channel_a
     """
     x = to_array("adaptive_max_pool", "x", x, (jnp.integer, jnp.floating))
     x, planes, restore = _to_planes("adaptive_max_pool", x, output_shape, channel_axis)
+    if regular := _regular(planes):
+        return restore(max_pool(x, regular[0], strides=regular[1]))
     return restore(per_shard(_adaptive_max_pool, "n…c -> n…c")(x, planes))
 
 
@@ -234,6 +238,15 @@ def _to_one_cell(function, x, keepdims, channel_axis):
     x, restore = channels_last(function, x, dims, channel_axis)
     planes = _Planes(x.shape[1:-1], (1,) * dims)
     return x, planes, restore if keepdims else lambda y: y.reshape(y.shape[0], y.shape[-1])
+
+
+def _regular(planes):
+    """Window and strides of the pool that this is, where the windows of each dimension overlap by one cell or none."""
+    dims = list(zip(*planes))
+    if any(not 0 < o <= n or n % o > 1 for n, o in dims) or all(n % o == 0 for n, o in dims):
+        return None
+    window = tuple(n // o + n % o for n, o in dims)
+    return window, tuple(n // o for n, o in dims)
 
 
 def _axes(planes):
