@@ -14,11 +14,12 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Real
 
+from jaxcnn.adaptive_tables import bounds, cells_of, windows_of
 from jaxcnn.arguments import AnyArray, channels_last, error, spatial_dims, to_array, to_ints, widen
-from jaxcnn.pool_max import max_pool
 from jaxcnn.shards import per_shard
+from jaxcnn.switches import find_maximum, from_indices, spread, to_indices
 from jaxcnn.taps import UNROLL, repeat
-from jaxcnn.window import Ints
+from jaxcnn.window import Ints, Window
 
 NOWHERE = np.iinfo(np.int32).max
 
@@ -69,7 +70,7 @@ def _adaptive_avg_pool(x: Float[Array, "n *spatial c"], planes: _Planes) -> Floa
 def _adaptive_avg_pool_fwd(x, planes):
     y = widen(x)
     for axis, n, o in _axes(planes):
-        y = _sum(y, _cells(n, o), axis)
+        y = _sum(y, cells_of(n, o), axis)
     return (y / _sizes(planes, y.dtype)).astype(x.dtype), None
 
 
@@ -77,7 +78,7 @@ def _adaptive_avg_pool_bwd(planes, _, dy):
     wide = widen(dy)
     dx = wide / _sizes(planes, wide.dtype)
     for axis, n, o in _axes(planes):
-        dx = _sum(dx, _windows(n, o), axis)
+        dx = _sum(dx, windows_of(n, o), axis)
     return (dx.astype(dy.dtype),)
 
 
@@ -130,8 +131,7 @@ def adaptive_max_pool(x: Real[AnyArray, "..."], output_shape: Ints, *, channel_a
     Returns:
       y: (n, *output_shape, c), laid out and typed like x.
 
-    Keeps one int32 for each output, the row-major index of its cell, or where this is a `max_pool` (n = s·o + 1 cells
-    in a dimension, and s·o or s·o + 1 in the others) what that keeps; recomputes nothing.
+    Keeps one int32 for each output, the row-major index of its cell; recomputes nothing.
 
     Raises:
       ValueError: an output shape that does not fit x, an option out of its range.
@@ -144,8 +144,6 @@ def adaptive_max_pool(x: Real[AnyArray, "..."], output_shape: Ints, *, channel_a
     """
     x = to_array("adaptive_max_pool", "x", x, (jnp.integer, jnp.floating))
     x, planes, restore = _to_planes("adaptive_max_pool", x, output_shape, channel_axis)
-    if regular := _regular(planes):
-        return restore(max_pool(x, regular[0], strides=regular[1]))
     return restore(per_shard(_adaptive_max_pool, "n…c -> n…c")(x, planes))
 
 
@@ -159,11 +157,11 @@ def _adaptive_max_pool_fwd(x, planes):
 
 
 def _adaptive_max_pool_bwd(planes, index, dy):
-    dx, below = widen(dy), math.prod(planes.input)
-    for axis, n, o in reversed(_axes(planes)):
-        below //= max(n, 1)
-        dx, index = _give_back(dx, index, below, _windows(n, o), axis)
-    return (dx.astype(dy.dtype),)
+    by_tables = partial(_spread, planes=planes)
+    if window := _regular(planes):
+        by_taps = lambda dy, index: spread(dy, (from_indices(index, window),), window, "first")
+        return (lax.platform_dependent(dy, index, tpu=by_tables, default=by_taps).astype(dy.dtype),)
+    return (by_tables(dy, index).astype(dy.dtype),)
 
 
 _adaptive_max_pool.defvjp(_adaptive_max_pool_fwd, _adaptive_max_pool_bwd)
@@ -203,12 +201,15 @@ def global_max_pool(
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _first_maximum(x, planes):
     """The maximum of each window, and the row-major index of the first cell that has it."""
-    lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
-    everywhere = np.arange(math.prod(planes.input), dtype=np.int32).reshape(1, *planes.input, 1)
-    y, index = x, jnp.asarray(everywhere)
-    for axis, n, o in _axes(planes):
-        y, index = _highest(y, index, _cells(n, o), axis, lowest)
-    return y, index
+    by_tables = partial(_search, planes=planes)
+    if window := _regular(planes):
+
+        def by_taps(x):
+            y, (tap,) = find_maximum(x, window, "first")
+            return y, to_indices(tap, window)
+
+        return lax.platform_dependent(x, tpu=by_tables, default=by_taps)
+    return by_tables(x)
 
 
 @_first_maximum.defjvp
@@ -221,6 +222,25 @@ def _first_maximum_jvp(planes, primals, tangents):
     chosen = index.reshape(index.shape[0], math.prod(planes.output), index.shape[-1])
     dy = jnp.take_along_axis(dx.reshape(flat), chosen, 1, mode="clip").reshape(y.shape) if cells else jnp.zeros_like(y)
     return (y, index), (dy, np.zeros(index.shape, jax.dtypes.float0))
+
+
+def _search(x, planes):
+    """The same, a dimension after the other."""
+    lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
+    everywhere = np.arange(math.prod(planes.input), dtype=np.int32).reshape(1, *planes.input, 1)
+    y, index = x, jnp.asarray(everywhere)
+    for axis, n, o in _axes(planes):
+        y, index = _highest(y, index, cells_of(n, o), axis, lowest)
+    return y, index
+
+
+def _spread(dy, index, planes):
+    """Σ of dy over the windows whose cell of this index it is."""
+    dx, below = widen(dy), math.prod(planes.input)
+    for axis, n, o in reversed(_axes(planes)):
+        below //= max(n, 1)
+        dx, index = _give_back(dx, index, below, windows_of(n, o), axis)
+    return dx
 
 
 def _to_planes(function, x, output_shape, channel_axis):
@@ -241,12 +261,12 @@ def _to_one_cell(function, x, keepdims, channel_axis):
 
 
 def _regular(planes):
-    """Window and strides of the pool that this is, where the windows of each dimension overlap by one cell or none."""
+    """The windows of the max-pool that this is, if they are evenly spaced and overlap; None if not."""
     dims = list(zip(*planes))
     if any(not 0 < o <= n or n % o > 1 for n, o in dims) or all(n % o == 0 for n, o in dims):
         return None
-    window = tuple(n // o + n % o for n, o in dims)
-    return window, tuple(n // o for n, o in dims)
+    size, strides = zip(*((n // o + n % o, n // o) for n, o in dims))
+    return Window(planes.input, size, strides, ((0, 0),) * len(dims), (1,) * len(dims))
 
 
 def _axes(planes):
@@ -333,54 +353,11 @@ def _unless_tpu(by_table, by_mask, table, axis, *arrays):
     return lax.platform_dependent(*arrays, tpu=by_mask, default=by_table)
 
 
-class _Table(NamedTuple):
-    """For each row the numbers of what it sees, and which of these count: both (rows, width)."""
-
-    numbers: np.ndarray
-    counts: np.ndarray
-
-    @property
-    def width(self) -> int:
-        return self.numbers.shape[1]
-
-    def splits(self, x: jax.Array, axis: int) -> bool:
-        """Whether each cell of this axis stands in one row."""
-        return self.numbers.size == x.shape[axis] > 0
-
-    def split(self, x: jax.Array, axis: int) -> jax.Array:
-        """An axis that splits, as rows and what these see."""
-        return x.reshape(*x.shape[:axis], *self.numbers.shape, *x.shape[axis + 1 :])
-
-    @classmethod
-    def of(cls, start: np.ndarray, stop: np.ndarray, size: int) -> "_Table":
-        """The numbers from start to before stop; as many for all rows, below `size`, at least one."""
-        width = (stop - start).max(initial=1)
-        numbers = np.minimum(start, max(size - width, 0))[:, None] + np.arange(width)
-        return cls(numbers, (start[:, None] <= numbers) & (numbers < stop[:, None]))
-
-
-def _cells(n: int, o: int) -> _Table:
-    """The cells that each window sees."""
-    return _Table.of(*_bounds(n, o), n)
-
-
-def _windows(n: int, o: int) -> _Table:
-    """The windows that see each cell."""
-    (start, stop), a = _bounds(n, o), np.arange(n)
-    return _Table.of(np.searchsorted(stop, a, side="right"), np.searchsorted(start, a, side="right"), o)
-
-
-def _bounds(n: int, o: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where each window begins and ends."""
-    p = np.arange(o)
-    return p * n // max(o, 1), -(-(p + 1) * n // max(o, 1))
-
-
 def _sizes(planes, dtype):
     """N, of shape (1, *output, 1); a window that sees no cell counts as one."""
     sizes = np.ones((), int)
     for n, o in zip(*planes):
-        start, stop = _bounds(n, o)
+        start, stop = bounds(n, o)
         sizes = sizes[..., None] * np.maximum(stop - start, 1)
     return jnp.asarray(sizes[None, ..., None], dtype)
 

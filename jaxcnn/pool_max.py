@@ -13,7 +13,7 @@ from jaxtyping import Array, Int32, Real
 from jaxcnn import selection
 from jaxcnn.arguments import AnyArray, to_array, to_choice
 from jaxcnn.shards import per_shard
-from jaxcnn.switches import Ties, find_maximum, is_switched, share, spread
+from jaxcnn.switches import Ties, find_maximum, is_switched, share, spread, to_indices
 from jaxcnn.taps import read_taps, repeat
 from jaxcnn.window import Ints, Padding, Window, to_pool
 
@@ -265,7 +265,7 @@ def _max_pool_with_indices(
 
 def _max_pool_with_indices_fwd(x, window):
     y, switches = _maximum(x, _MaxPool(window, "first"))
-    return (y, _to_indices(switches[0], window)), switches
+    return (y, to_indices(switches[0], window)), switches
 
 
 def _max_pool_with_indices_bwd(window, switches, cotangents):
@@ -274,15 +274,3 @@ def _max_pool_with_indices_bwd(window, switches, cotangents):
 
 
 _max_pool_with_indices.defvjp(_max_pool_with_indices_fwd, _max_pool_with_indices_bwd)
-
-
-def _to_indices(tap, window):
-    """Where the tap of this number reads, as a row-major index; −1 where no tap reads the input."""
-    tap, index, below = tap.astype(jnp.int32), jnp.zeros(tap.shape, jnp.int32), window.taps
-    for dim, (n, k, s, d, (lo, _)) in enumerate(
-        zip(window.input, window.size, window.strides, window.dilation, window.pads)
-    ):
-        below //= k
-        p = lax.broadcasted_iota(jnp.int32, tap.shape, 1 + dim)
-        index = index * n + s * p + d * (tap // below % k) - lo
-    return jnp.where(window.inside().any(-1)[None, ..., None], index, -1)

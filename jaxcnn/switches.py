@@ -82,6 +82,27 @@ def spread(dy: jax.Array, switches: Switches, window: Window, ties: Ties) -> jax
     return dx
 
 
+def to_indices(tap: jax.Array, window: Window) -> jax.Array:
+    """Where the tap of this number reads, as a row-major index; −1 where no tap reads the input."""
+    tap, index, below = tap.astype(jnp.int32), jnp.zeros(tap.shape, jnp.int32), window.taps
+    for dim, (n, k, s, d, (lo, _)) in enumerate(
+        zip(window.input, window.size, window.strides, window.dilation, window.pads)
+    ):
+        below //= k
+        p = lax.broadcasted_iota(jnp.int32, tap.shape, 1 + dim)
+        index = index * n + s * p + d * (tap // below % k) - lo
+    return jnp.where(np.asarray(window.inside().any(-1))[None, ..., None], index, -1)
+
+
+def from_indices(index: jax.Array, window: Window) -> jax.Array:
+    """The way back, for windows without padding: the number of the tap that reads the cell of this index."""
+    tap, below = jnp.zeros_like(index), 1
+    for dim, (n, k, s, d) in reversed([*enumerate(zip(window.input, window.size, window.strides, window.dilation))]):
+        p = lax.broadcasted_iota(jnp.int32, index.shape, 1 + dim)
+        tap, index, below = tap + below * ((index % n - s * p) // d), index // n, below * k
+    return tap.astype(number_type(window))
+
+
 def _find_first(x, window, lowest):
     """The maximum, the number of its first tap, and that of the first tap in the input."""
     dtype = number_type(window)
