@@ -70,6 +70,9 @@ def input_gradient(dz: Shape, w: Shape, conv: Convolution) -> Algorithm:
         return partial(grouped.input_gradient, dense=_run(input_gradient))
     if blocks.fits(conv) and w[-2] <= NARROW:  # ResNet 7×7/2: 53, phases 92; voxel decoder: 118, phases 621
         return partial(blocks.input_gradient, dense=_run(input_gradient))
+    flipped = conv._replace(window=conv.window.mirrored())
+    if max(conv.window.strides) == 1 and forward(dz, (*w[:-2], w[-1], w[-2]), flipped) is winograd.forward:
+        return winograd.input_gradient
     if phases.convolutions(conv) <= FEW:  # at stride 1 the convolution with the flipped kernel
         return partial(phases.input_gradient, forward=_run(forward))
     return native.input_gradient
