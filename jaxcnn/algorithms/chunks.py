@@ -1,6 +1,7 @@
 """A batch in chunks of a few examples: what is made of one stays in the cache until it is used."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +35,21 @@ def sum_chunks(term: Callable, x: jax.Array, dz: jax.Array, step: int) -> jax.Ar
     shape = jax.eval_shape(lambda: chunk(0, step))
     total = chunk(0, rest) if rest else vary_alike(jnp.zeros(shape.shape, shape.dtype), x, dz)[0]
     return lax.fori_loop(0, (n - rest) // step, lambda i, total: total + chunk(rest + i * step, step), total)
+
+
+def sum_products(factors: Callable, x: jax.Array, dz: jax.Array, step: int, precision: Any) -> jax.Array:
+    """Σ over chunks aᵀ · b for each pair a (m, c), b (m, k) of factors(x, dz): (pairs, c, k).
+
+    XLA transposes the first factor in memory. In a loop the narrower one is first: 1×1 convolution of 512 to 128
+    channels, (16, 28, 28): dw 11 (11) ms, else 18 (18).
+    """
+    dot = lambda a, b: lax.dot_general(a, b, (((0,), (0,)), ((), ())), precision)
+    direct = lambda x, dz: jnp.stack([dot(a, b) for a, b in factors(x, dz)])
+    exchanged = lambda x, dz: jnp.stack([dot(b, a) for a, b in factors(x, dz)])
+    _, c, k = jax.eval_shape(direct, x[:1], dz[:1]).shape
+    if c <= k or (isinstance(x.shape[0], int) and x.shape[0] <= step):
+        return sum_chunks(direct, x, dz, step)
+    return jnp.swapaxes(sum_chunks(exchanged, x, dz, step), -2, -1)
 
 
 def map_chunks(fn: Callable, x: jax.Array, step: int) -> jax.Array:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcnn.algorithms.chunks import examples, sum_chunks
+from jaxcnn.algorithms.chunks import examples, sum_chunks, sum_products
 from jaxcnn.taps import UNROLL, padded, read_taps
 from jaxcnn.window import Convolution
 
@@ -30,15 +30,16 @@ def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
 
 def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
     """dw = Σ over chunks of columns(x)ᵀ · dz."""
-    narrow, k = x.shape[-1] <= NARROW and conv.window.taps > FEW, dz.shape[-1]
-
-    def product(x, dz):
-        dz = dz.astype(conv.accumulate).reshape(-1, k)
-        columns, along = (_rows(x, conv), 1) if narrow else (to_columns(x, conv).reshape(len(dz), -1), 0)
-        return lax.dot_general(columns, dz, (((along,), (0,)), ((), ())), conv.precision)
-
-    step = examples(CHUNK, size((1, x.shape[-1]), conv))
-    return sum_chunks(product, x, dz, step).reshape(*conv.window.size, x.shape[-1], dz.shape[-1])
+    c, k, taps = x.shape[-1], dz.shape[-1], conv.window.taps
+    outputs = lambda dz: dz.astype(conv.accumulate).reshape(-1, k)
+    factors = lambda x, dz: [(to_columns(x, conv).reshape(-1, taps * c), outputs(dz))]
+    transposed = lambda x, dz: lax.dot_general(_rows(x, conv), outputs(dz), (((1,), (0,)), ((), ())), conv.precision)
+    step = examples(CHUNK, size((1, c), conv))
+    if c <= NARROW and taps > FEW:
+        dw = sum_chunks(transposed, x, dz, step)
+    else:
+        dw = sum_products(factors, x, dz, step, conv.precision)
+    return dw.reshape(*conv.window.size, c, k)
 
 
 def _rows(x, conv):

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn.algorithms.chunks import examples, sum_chunks
+from jaxcnn.algorithms.chunks import examples, sum_products
 from jaxcnn.taps import interleave
 from jaxcnn.window import Convolution
 
@@ -34,10 +34,15 @@ def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
 
 def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
     """dw = Σ over chunks of columns(x)ᵀ · dz, contracted over n and p."""
-    summed, window = range(conv.window.dims + 1), conv.window
-    product = lambda x, dz: _dot(_to_columns(x, conv), dz, summed, summed, conv)
-    bytes_of_one = math.prod(window.output) * (window.taps * x.shape[-1] + dz.shape[-1]) * conv.accumulate.itemsize
-    return sum_chunks(product, x, dz, examples(CHUNK, bytes_of_one))
+    window, c, k = conv.window, x.shape[-1], dz.shape[-1]
+
+    def factors(x, dz):
+        columns = _to_columns(x.astype(conv.accumulate), conv).reshape(-1, window.taps * c)
+        return [(columns, dz.astype(conv.accumulate).reshape(-1, k))]
+
+    bytes_of_one = math.prod(window.output) * (window.taps * c + k) * conv.accumulate.itemsize
+    dw = sum_products(factors, x, dz, examples(CHUNK, bytes_of_one), conv.precision)
+    return dw.reshape(*window.size, c, k)
 
 
 def _dot(a, b, contract_a, contract_b, conv):

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcnn.algorithms.chunks import examples, sum_chunks
+from jaxcnn.algorithms.chunks import examples, sum_products
 from jaxcnn.algorithms.columns import to_columns
 from jaxcnn.window import Convolution
 
@@ -30,14 +30,14 @@ def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array
     row = replace(window, size=(1, *window.size[1:]), pads=((0, 0), *window.pads[1:]))
     width = row.taps * c
 
-    def product(x, dz):
+    def factors(x, dz):
         cells = to_columns(x, conv._replace(window=row)).reshape(-1, width)
         shifted = _shifted(dz.astype(conv.accumulate), conv).reshape(-1, taps * k)
-        return lax.dot_general(cells, shifted, (((0,), (0,)), ((), ())), conv.precision)
+        return [(cells, shifted)]
 
     size = conv.accumulate.itemsize
     most, bytes_of_one = max(CHUNK, width * taps * k * size), math.prod(row.output) * (width + taps * k) * size
-    dw = sum_chunks(product, x, dz, examples(most, bytes_of_one))
+    dw = sum_products(factors, x, dz, examples(most, bytes_of_one), conv.precision)
     return jnp.moveaxis(dw.reshape(*row.size[1:], c, taps, k), -2, 0)
 
 
