@@ -86,8 +86,10 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
     if conv.groups == x[-1] > 1:  # MobileNet 3×3: 4.8, as one sum for each tap 63 (63)
         return depthwise.kernel_gradient
     if conv.groups > 1:  # ResNeXt, 32 groups: 8.1 (9.6), by autodiff 5000; its parts by shifts 21 (28)
-        dense = matmul if matmul.fits(conv._replace(groups=1)) else native
-        return partial(grouped.kernel_gradient, dense=dense.kernel_gradient)
+        dense, wide = conv._replace(groups=1), x[-1] // grouped.merged(x[-1] // conv.groups, conv) >= WIDE
+        if matmul.fits(dense) or (wide and winograd.fits(dense)):  # CondenseNet, 4 groups: 17 (13), native 23 (16)
+            return partial(grouped.kernel_gradient, dense=_run(kernel_gradient))
+        return partial(grouped.kernel_gradient, dense=native.kernel_gradient)
     if blocks.fits(conv) and x[-1] <= NARROW and conv.window.dims == 3:  # voxel decoder: 34, columns 52
         return partial(blocks.kernel_gradient, dense=_run(kernel_gradient))
     if planes.fits(conv):  # C3D: 51, columns 116
