@@ -153,12 +153,18 @@ def test_fourier(x, w, options, name, x64):
     assert_native(getattr(fourier, name), name, x, w, convolution(x, w, **options))
 
 
+@over([row for row in DENSE if len(row[0]) == 4])
+def test_taller(x, w, options, x64):
+    """Also where the convolution is taller than its input already, or much less tall."""
+    assert_native(native.taller, "forward", x, w, convolution(x, w, **options))
+
+
 @pytest.mark.parametrize("chunk", [1, 26e6], ids=["one example at a time", "all at once"])
 @over([row for row in DENSE if winograd.fits(convolution(*row[:2], **row[2]))])
 def test_winograd(x, w, options, chunk, x64, monkeypatch):
-    monkeypatch.setattr(winograd, "CHUNK", chunk)
-    monkeypatch.setattr(winograd, "KERNEL_CHUNK", chunk)
-    for name in ("forward", "kernel_gradient"):
+    for limit in ("CHUNK", "ONCE", "KERNEL_CHUNK"):
+        monkeypatch.setattr(winograd, limit, chunk)
+    for name in MAPS:
         assert_native(getattr(winograd, name), name, x, w, convolution(x, w, **options))
 
 
@@ -303,6 +309,9 @@ def test_the_choice_goes_by_what_is_computed():
     assert chosen("kernel_gradient", (3, 6, 6, 70), (3, 3, 70, 40)) == "shifts"
     assert chosen("kernel_gradient", (64, 30, 30, 24), (3, 3, 24, 32), strides=2) == "columns"
     assert chosen("kernel_gradient", (1, 9, 9, 24), (3, 3, 24, 32), strides=2) == "native"
+    conv = convolution((2, 30, 30, 128), (3, 3, 32, 128), dtype="float32", groups=4)
+    wide = choice.kernel_gradient((2, 30, 30, 128), (2, 30, 30, 128), conv)
+    assert wide.keywords["dense"] is not native.kernel_gradient
 
 
 POOLS = [case for case in [*MAX_POOL, *AVG_POOL] if case.options.get("ties", "first") == "first"]

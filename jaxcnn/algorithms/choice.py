@@ -55,6 +55,8 @@ def forward(x: Shape, w: Shape, conv: Convolution) -> Algorithm:
     c, k = w[-2:]
     if winograd.fits(conv) and winograd.pays(conv, x[0], c, k) and min(c, k) >= WIDE:  # ResNet: 24 (24), native 48 (31)
         return winograd.forward
+    if native.on_one_core(conv, c, k):  # U-Net 3×3, 16 to 32 channels: 9.2, native 13 (8.4)
+        return native.taller
     return native.forward
 
 

@@ -5,6 +5,7 @@ layouts that autodiff writes instead (CHWN, HWOI) fall off the fast path of the 
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,27 @@ Algorithm = Callable[[jax.Array, jax.Array, Convolution], jax.Array]
 def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
     window = conv.window
     return _convolve(x, w, conv, strides=window.strides, pads=window.pads, rhs_dilation=window.dilation)
+
+
+def taller(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
+    """`forward` with more rows of output than input has, which are cut off again.
+
+    The XLA of JAX 0.10 hands a convolution in the plane to a library that takes one core for it, unless it grows.
+    """
+    window = conv.window
+    (low, high), *pads = window.pads
+    high += max(0, window.input[0] + 1 - window.output[0])
+    z = forward(x, w, conv._replace(window=replace(window, pads=((low, high), *pads))))
+    return z[:, : window.output[0]]
+
+
+def on_one_core(conv: Convolution, c: int, k: int) -> bool:
+    """Whether `forward` is, and `taller` not."""
+    window = conv.window
+    small = max(c, k) <= 16  # and left to the code that takes all cores
+    few_more = window.input[0] - window.output[0] < window.output[0] // 8
+    plain = window.dims == 2 and max(window.strides) == 1 and conv.groups == 1 and conv.accumulate.itemsize >= 4
+    return jax.__version_info__ < (0, 11) and plain and few_more and not small
 
 
 def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
