@@ -61,8 +61,11 @@ def _compute(name: str, a: jax.Array, b: jax.Array, conv: Convolution) -> jax.Ar
             return result.reshape(size, -1, *result.shape[1:]), True
         axes = [0 if is_batched else None for is_batched in batched]
         one_by_one = lambda a, b: _map(partial(_compute, name, conv=conv), axes, a, b)
-        at_once = jax.vmap(partial(getattr(accelerator, name), conv=conv), axes)
-        return lax.platform_dependent(a, b, cpu=one_by_one, default=at_once), True
+        at_once = lambda algorithm: jax.vmap(partial(algorithm, conv=conv), axes)
+        of_a, of_b = (array.shape[is_batched:] for array, is_batched in zip((a, b), batched))
+        chosen = choice.of_batch(name, size, of_a, of_b, conv)
+        of_cpu = at_once(chosen) if chosen else one_by_one
+        return lax.platform_dependent(a, b, cpu=of_cpu, default=at_once(getattr(accelerator, name))), True
 
     return compute(a, b)
 
