@@ -225,7 +225,7 @@ def _first_maximum_jvp(planes, primals, tangents):
 
 
 def _search(x, planes):
-    """The same, a dimension after the other."""
+    """`_first_maximum` of any windows, one dimension after the other."""
     lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
     everywhere = np.arange(math.prod(planes.input), dtype=np.int32).reshape(1, *planes.input, 1)
     y, index = x, jnp.asarray(everywhere)

@@ -111,10 +111,8 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
     return native.kernel_gradient
 
 
-def of_batch(name: str, size: Any, a: Shape, b: Shape, conv: Convolution) -> Algorithm | None:
-    """What computes a batch of such maps all at once, under vmap. None: they go one by one."""
-    maps = {"forward": forward, "input_gradient": input_gradient, "kernel_gradient": kernel_gradient}
-    chosen = maps[name](a, b, conv)
+def of_batch(name: str, chosen: Algorithm, size: Any, a: Shape, conv: Convolution) -> Algorithm | None:
+    """What computes so many of the maps that `chosen` computes one of, all at once. None: they go one by one."""
     if chosen in (depthwise.forward, depthwise.input_gradient, direct.forward):  # MobileNet 3×3: 10, one by one 30
         return chosen
     known = name == "kernel_gradient" and conv.groups == 1 and isinstance(size, int) and isinstance(a[0], int)

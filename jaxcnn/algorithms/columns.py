@@ -32,12 +32,12 @@ def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array
     """dw = Σ over chunks of columns(x)ᵀ · dz."""
     c, k, taps = x.shape[-1], dz.shape[-1], conv.window.taps
     outputs = lambda dz: dz.astype(conv.accumulate).reshape(-1, k)
-    factors = lambda x, dz: [(to_columns(x, conv).reshape(-1, taps * c), outputs(dz))]
-    transposed = lambda x, dz: lax.dot_general(_rows(x, conv), outputs(dz), (((1,), (0,)), ((), ())), conv.precision)
     step = examples(CHUNK, size((1, c), conv))
     if c <= NARROW and taps > FEW:
-        dw = sum_chunks(transposed, x, dz, step)
+        product = lambda x, dz: lax.dot_general(_rows(x, conv), outputs(dz), (((1,), (0,)), ((), ())), conv.precision)
+        dw = sum_chunks(product, x, dz, step)
     else:
+        factors = lambda x, dz: [(to_columns(x, conv).reshape(-1, taps * c), outputs(dz))]
         dw = sum_products(factors, x, dz, step, conv.precision)
     return dw.reshape(*conv.window.size, c, k)
 

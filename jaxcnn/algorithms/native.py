@@ -39,8 +39,9 @@ def on_one_core(conv: Convolution, c: int, k: int) -> bool:
     window = conv.window
     small = max(c, k) <= 16  # and left to the code that takes all cores
     few_more = window.input[0] - window.output[0] < window.output[0] // 8
-    plain = window.dims == 2 and max(window.strides) == 1 and conv.groups == 1 and conv.accumulate.itemsize >= 4
-    return jax.__version_info__ < (0, 11) and plain and few_more and not small
+    plain = window.dims == 2 and max(window.strides) == 1 and conv.groups == 1
+    floats = jnp.issubdtype(conv.accumulate, jnp.floating)
+    return jax.__version_info__ < (0, 11) and plain and floats and few_more and not small
 
 
 def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:

@@ -73,6 +73,7 @@ MAX_UNPOOL = [
     Case("max_unpool", ((0, 2, 1),), {"output_shape": 3}, (np.zeros((0, 2, 1), np.int8),)),
 ]
 _PLANES = [
+    ((2, 7, 5, 3), {"output_shape": (3, 2)}),
     ((2, 8, 5, 3), {"output_shape": (3, 3)}),
     ((2, 6, 8, 3), {"output_shape": (3, 4)}),
     ((2, 3, 4, 2), {"output_shape": (5, 8)}),
