@@ -102,7 +102,7 @@ SIMPLE = [
     WITH_INDICES[1],
     MAX_UNPOOL[0],
     ADAPTIVE[0],
-    ADAPTIVE[8],
+    ADAPTIVE[len(_PLANES)],
     *(next(c for c in ADAPTIVE if c.op == op) for op in ("global_avg_pool", "global_max_pool")),
 ]
 
