@@ -69,10 +69,10 @@ class _AvgPool(NamedTuple):
     divisor_override: int | None
 
     def divisor(self, dtype) -> jax.Array:
-        """N, of shape (1, *output, 1) or all ones."""
-        if self.divisor_override is not None:
-            return jnp.full((1,) * (self.window.dims + 2), self.divisor_override, dtype)
+        """N, of shape (1, *output, 1); of one number where all are alike."""
         counts = np.maximum(1, self.window.inside(self.counted).sum(-1))
+        if self.divisor_override is not None or (counts == counts.max(initial=1)).all():
+            counts = np.full((1,) * self.window.dims, self.divisor_override or counts.max(initial=1))
         return jnp.asarray(counts[None, ..., None], dtype)
 
 
@@ -88,7 +88,10 @@ def _avg_pool_fwd(x, static):
 
 def _avg_pool_bwd(static, _, dy):
     wide = widen(dy)
-    return (spread_windows(wide / static.divisor(wide.dtype), static.window).astype(dy.dtype),)
+    divisor = static.divisor(wide.dtype)
+    if divisor.size > 1:
+        return (spread_windows(wide / divisor, static.window).astype(dy.dtype),)
+    return ((spread_windows(wide, static.window) / divisor).astype(dy.dtype),)  # one product for all taps
 
 
 _avg_pool.defvjp(_avg_pool_fwd, _avg_pool_bwd)

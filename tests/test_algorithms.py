@@ -329,15 +329,9 @@ def test_pools_example_by_example(case, monkeypatch):
     assert_close(of_batch(case.hand), of_batch(case.twin), 1e-5)
 
 
-@pytest.mark.parametrize("case", [case for case in POOLS if case.op != "max_pool"], ids=str)
-def test_pools_tap_by_tap(case, monkeypatch):
-    """As large arrays are summed: each tap cut out of the input, and padded alone."""
-    monkeypatch.setattr(taps, "LARGE", 0)
-    assert_rule(case.hand, case.twin, case.draw())
-
-
 @pytest.mark.parametrize("case", [case for case in POOLS if len(case.shapes[0]) > 3], ids=str)
 def test_pools_one_dimension_after_the_other(case, monkeypatch):
     """As windows of many taps are, here also those of few, with ties, strides, dilation and padding."""
     monkeypatch.setattr(taps, "FUSE", 1)
+    monkeypatch.setattr(taps, "SUM", 1)
     assert_rule(lambda x: case.hand(x), case.twin, case.draw())
