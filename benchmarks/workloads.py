@@ -154,6 +154,7 @@ WORKLOADS = (
     grouped("AlexNet", (8, 27, 27, 96), (5, 5), 256, bias=True, groups=2),
     grouped("ShuffleNet", (16, 28, 28, 240), (1, 1), 240, groups=3),
     grouped("CondenseNet", (8, 28, 28, 256), (3, 3), 256, groups=4),
+    grouped("ResNeXt", (8, 56, 56, 128), (3, 3), 128, groups=32),
     grouped("ResNeXt", (8, 28, 28, 256), (3, 3), 256, groups=32),
     grouped("ResNeXt", (8, 56, 56, 256), (3, 3), 256, strides=2, padding=1, groups=32),
     patches("ConvNeXt", (8, 224, 224, 3), (4, 4), 96, bias=True, strides=4),

@@ -93,9 +93,12 @@ def test_matmul(x, w, options, name, x64):
     assert_native(getattr(matmul, name), name, x, w, convolution(x, w, **options))
 
 
-@over([row for row in DENSE if convolution(*row[:2], **row[2]).window.taps * row[0][-1] < 100])
+@over([row for row in GEOMETRY if convolution(*row[:2], **row[2]).window.taps * row[1][-2] < 100])
 def test_direct(x, w, options, x64):
-    assert_native(direct.forward, "forward", x, w, convolution(x, w, **options))
+    conv = convolution(x, w, **options)
+    assert_native(direct.forward, "forward", x, w, conv)
+    if max(conv.window.strides) == 1:
+        assert_native(direct.input_gradient, "input_gradient", x, w, conv)
 
 
 @over(DENSE)
@@ -300,6 +303,9 @@ def test_the_choice_goes_by_what_is_computed():
         assert chosen(name, (2, 30, 30, 24), (9, 9, 1, 24), groups=24) == "fourier"
         assert chosen(name, (2, 30, 30, 24), (3, 3, 6, 32), groups=4) == "grouped"
     assert chosen("forward", (2, 30, 30, 3), (3, 3, 3, 40), strides=2) == "direct"
+    assert chosen("forward", (2, 30, 30, 24), (3, 3, 3, 32), groups=8) == "direct"
+    assert chosen("input_gradient", (2, 30, 30, 24), (3, 3, 3, 32), groups=8) == "direct"
+    assert chosen("input_gradient", (2, 30, 30, 24), (3, 3, 3, 32), groups=8, strides=2) == "grouped"
     assert chosen("forward", (2, 30, 30, 24), (3, 3, 24, 32)) == "native"
     assert chosen("forward", (2, 30, 30, 40), (3, 3, 40, 32)) == "winograd"
     assert chosen("input_gradient", (2, 30, 30, 24), (3, 3, 24, 32), strides=2) == "phases"

@@ -42,10 +42,11 @@ def forward(x: Shape, w: Shape, conv: Convolution) -> Algorithm:
         return fourier.forward
     if conv.groups == x[-1] > 1:  # MobileNet 3×3: 2.4, by autodiff 145
         return depthwise.forward if conv.window.taps <= UNROLL else native.forward
+    # MobileNet 3×3/2 of 3: 2.5 (2.5), native 9.9 (3.2); ResNeXt, groups of 4: 11 (8.0), merged 16 (14)
+    if direct.fits(conv, w[-2], w[-1] // conv.groups):
+        return direct.forward
     if conv.groups > 1:  # ResNeXt, 32 groups: 8.5 (9.3), native 64 (27)
         return partial(grouped.forward, dense=_run(forward))
-    if direct.fits(conv, x[-1], w[-1]):  # MobileNet 3×3/2 of 3: 2.5 (2.5), native 9.9 (3.2)
-        return direct.forward
     if blocks.fits(conv) and x[-1] <= NARROW and conv.window.dims == 3:
         return partial(blocks.forward, dense=_run(forward))
     if planes.fits(conv):  # C3D: 47, native 61
@@ -68,6 +69,8 @@ def input_gradient(dz: Shape, w: Shape, conv: Convolution) -> Algorithm:
         if max(conv.window.strides) == 1 and conv.window.taps > UNROLL and not large:
             return native.input_gradient
         return fourier.input_gradient if large else depthwise.input_gradient
+    if conv.groups > 1 and max(conv.window.strides) == 1 and direct.fits(conv, w[-1] // conv.groups, w[-2]):
+        return direct.input_gradient  # ResNeXt, groups of 4: 12 (8.6), merged 17 (13)
     if conv.groups > 1:
         return partial(grouped.input_gradient, dense=_run(input_gradient))
     if blocks.fits(conv) and w[-2] <= NARROW:  # ResNet 7×7/2: 53, phases 92; voxel decoder: 118, phases 621
@@ -113,7 +116,8 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
 
 def of_batch(name: str, chosen: Algorithm, size: Any, a: Shape, conv: Convolution) -> Algorithm | None:
     """What computes so many of the maps that `chosen` computes one of, all at once. None: they go one by one."""
-    if chosen in (depthwise.forward, depthwise.input_gradient, direct.forward):  # MobileNet 3×3: 10, one by one 30
+    sums = depthwise.forward, depthwise.input_gradient, direct.forward, direct.input_gradient
+    if chosen in sums:  # MobileNet 3×3: 10, one by one 30
         return chosen
     known = name == "kernel_gradient" and conv.groups == 1 and isinstance(size, int) and isinstance(a[0], int)
     if known and conv.window.taps <= UNROLL and columns.size((size * a[0], *a[1:]), conv) <= columns.CHUNK:

@@ -45,14 +45,18 @@ def on_one_core(conv: Convolution, c: int, k: int) -> bool:
 
 
 def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
-    """dz, dilated by the strides, with the flipped kernel, its channel axes exchanged within each group."""
-    window, g = conv.window, conv.groups
-    *size, c, k = w.shape
-    w = jnp.flip(w, range(window.dims)).reshape(*size, c, g, k // g)
-    w = jnp.swapaxes(w, -3, -1).reshape(*size, k // g, g * c)
+    """dz, dilated by the strides, with the flipped kernel."""
+    window, w = conv.window, flipped(w, conv)
     return _convolve(
         dz, w, conv, pads=window.input_gradient_pads, lhs_dilation=window.strides, rhs_dilation=window.dilation
     )
+
+
+def flipped(w: jax.Array, conv: Convolution) -> jax.Array:
+    """The kernel with its taps in reverse, and the channel axes exchanged within each group: (*window, k/g, c)."""
+    *size, c, k = w.shape
+    w = jnp.flip(w, range(conv.window.dims)).reshape(*size, c, conv.groups, k // conv.groups)
+    return jnp.swapaxes(w, -3, -1).reshape(*size, k // conv.groups, conv.groups * c)
 
 
 def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
