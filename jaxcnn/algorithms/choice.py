@@ -32,7 +32,8 @@ NARROW = 8  # channels; fewer leave a convolution with stride 1 too little to mu
 FEW = 16  # convolutions that a program may become
 WIDE = 32  # channels; fewer make the transforms of tiles dearer than the products
 SHORT = 3  # taps in one dimension; copies of dz for more, and none of x, make no square matrices
-THIN = 16  # output channels; no more leave columns too little to be multiplied with
+NINE = 9  # taps; the columns of more cost as much as they win
+THIN = 16  # channels; no more leave columns too little to be multiplied with
 
 
 def forward(x: Shape, w: Shape, conv: Convolution) -> Algorithm:
@@ -56,8 +57,14 @@ def forward(x: Shape, w: Shape, conv: Convolution) -> Algorithm:
     c, k = w[-2:]
     if winograd.fits(conv) and winograd.pays(conv, x[0], c, k) and min(c, k) >= WIDE:  # ResNet: 24 (24), native 48 (31)
         return winograd.forward
-    if native.on_one_core(conv, c, k):  # U-Net 3×3, 16 to 32 channels: 9.2, native 13 (8.4)
-        return native.taller
+    if native.on_one_core(conv, c, k):
+        if native.grows(conv):  # U-Net 3×3, 16 to 32 channels: 9.2, native 13 (8.4)
+            return native.taller
+        if blocks.fits(conv) and c <= NARROW:  # ResNet 7×7/2: 17, native 21 (13); AlexNet 11×11/4: 8.8, 11 (6.9)
+            return partial(blocks.forward, dense=_run(forward))
+        of_one = columns.size((1, *x[1:]), conv)
+        if max(conv.window.strides) > 1 and c > THIN and conv.window.taps <= NINE and of_one <= columns.CHUNK:
+            return columns.forward  # ResNet 3×3/2: 13, native 20 (9.9); DCGAN 4×4/2: 3.5, native 2.7
     return native.forward
 
 

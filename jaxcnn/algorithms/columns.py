@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcnn.algorithms.chunks import examples, sum_chunks, sum_products
+from jaxcnn.algorithms.chunks import examples, map_chunks, sum_chunks, sum_products
 from jaxcnn.taps import UNROLL, padded, read_taps
 from jaxcnn.window import Convolution
 
@@ -23,9 +23,10 @@ def size(x: tuple[int, ...], conv: Convolution) -> int:
 
 
 def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
-    """z = columns(x) · w, of all examples at once: for small images with many channels."""
+    """z = columns(x) · w, in chunks."""
     w = w.astype(conv.accumulate).reshape(-1, w.shape[-1])
-    return lax.dot_general(to_columns(x, conv), w, (((x.ndim - 1,), (0,)), ((), ())), conv.precision)
+    product = lambda x: lax.dot_general(to_columns(x, conv), w, (((x.ndim - 1,), (0,)), ((), ())), conv.precision)
+    return map_chunks(product, x, examples(CHUNK, size((1, *x.shape[1:]), conv)))
 
 
 def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:

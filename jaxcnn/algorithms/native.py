@@ -35,13 +35,15 @@ def taller(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
 
 
 def on_one_core(conv: Convolution, c: int, k: int) -> bool:
-    """Whether `forward` is, and `taller` not."""
-    window = conv.window
-    small = max(c, k) <= 16  # and left to the code that takes all cores
-    few_more = window.input[0] - window.output[0] < window.output[0] // 8
-    plain = window.dims == 2 and max(window.strides) == 1 and conv.groups == 1
+    """Whether `forward` is: planar and wide enough for that library."""
     floats = jnp.issubdtype(conv.accumulate, jnp.floating)
-    return jax.__version_info__ < (0, 11) and plain and floats and few_more and not small
+    return jax.__version_info__ < (0, 11) and conv.window.dims == 2 and conv.groups == 1 and floats and max(c, k) > 16
+
+
+def grows(conv: Convolution) -> bool:
+    """Whether `taller` adds little to compute."""
+    window = conv.window
+    return max(window.strides) == 1 and window.input[0] - window.output[0] < window.output[0] // 8
 
 
 def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
