@@ -225,17 +225,22 @@ def _first_maximum_jvp(planes, primals, tangents):
 
 
 def _search(x, planes):
-    """`_first_maximum` of any windows: at once of a single one, else one dimension after the other."""
+    """`_first_maximum` of any windows, one dimension after the other; of one window at once but on a TPU."""
     lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
     everywhere = np.arange(math.prod(planes.input), dtype=np.int32).reshape(1, *planes.input, 1)
-    y, index = x, jnp.asarray(everywhere)
-    if set(planes.output) == {1} and 0 not in planes.input:
+
+    def by_axes(y, index):
+        for axis, n, o in _axes(planes):
+            y, index = _highest(y, index, cells_of(n, o), axis, lowest)
+        return y, index
+
+    def at_once(x, index):
         axes = range(1, x.ndim - 1)
         y = jnp.max(x, axes, keepdims=True)
         return y, jnp.min(jnp.where((x == y) | jnp.isnan(x), index, NOWHERE), axes, keepdims=True)
-    for axis, n, o in _axes(planes):
-        y, index = _highest(y, index, cells_of(n, o), axis, lowest)
-    return y, index
+
+    single = set(planes.output) == {1} and 0 not in planes.input
+    return lax.platform_dependent(x, jnp.asarray(everywhere), tpu=by_axes, default=at_once if single else by_axes)
 
 
 def _spread(dy, index, planes):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float, Real
 
 from jaxcnn.arguments import AnyArray, accumulator, error, to_array, to_ints, widen
@@ -89,9 +90,10 @@ def _avg_pool_fwd(x, static):
 def _avg_pool_bwd(static, _, dy):
     wide = widen(dy)
     divisor = static.divisor(wide.dtype)
-    if divisor.size > 1:
-        return (spread_windows(wide / divisor, static.window).astype(dy.dtype),)
-    return ((spread_windows(wide, static.window) / divisor).astype(dy.dtype),)  # one product for all taps
+    before = lambda dy: spread_windows(dy / divisor, static.window)
+    after = lambda dy: spread_windows(dy, static.window) / divisor  # once, not for every tap
+    dx = lax.platform_dependent(wide, tpu=before, default=after if divisor.size == 1 else before)
+    return (dx.astype(dy.dtype),)
 
 
 _avg_pool.defvjp(_avg_pool_fwd, _avg_pool_bwd)
