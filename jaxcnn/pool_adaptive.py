@@ -225,7 +225,7 @@ def _first_maximum_jvp(planes, primals, tangents):
 
 
 def _search(x, planes):
-    """`_first_maximum` of any windows, one dimension after the other; of one window at once but on a TPU."""
+    """`_first_maximum` of any windows, one dimension after the other; of one window at once on a CPU."""
     lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
     everywhere = np.arange(math.prod(planes.input), dtype=np.int32).reshape(1, *planes.input, 1)
 
@@ -239,8 +239,9 @@ def _search(x, planes):
         y = jnp.max(x, axes, keepdims=True)
         return y, jnp.min(jnp.where((x == y) | jnp.isnan(x), index, NOWHERE), axes, keepdims=True)
 
-    single = set(planes.output) == {1} and 0 not in planes.input
-    return lax.platform_dependent(x, jnp.asarray(everywhere), tpu=by_axes, default=at_once if single else by_axes)
+    if set(planes.output) == {1} and 0 not in planes.input:
+        return lax.platform_dependent(x, jnp.asarray(everywhere), cpu=at_once, default=by_axes)
+    return by_axes(x, jnp.asarray(everywhere))
 
 
 def _spread(dy, index, planes):

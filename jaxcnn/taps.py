@@ -8,6 +8,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import jax
@@ -117,13 +118,15 @@ def _inside(start: int, stride: int, size: int, outputs: int) -> tuple[int, int]
 def sum_windows(x: jax.Array, window: Window) -> jax.Array:
     """Σ_i x̃[s·p + d·i] for every output p."""
 
-    def tap_by_tap(x):
-        for part in passes(window, SUM):
-            read = cut_taps(x, part) if window.taps <= SUM else read_taps(x, part, 0)
+    def tap_by_tap(x, most, cut):
+        for part in passes(window, most):
+            read = cut_taps(x, part) if cut and window.taps <= most else read_taps(x, part, 0)
             x = repeat(part.taps, _adding(read), jnp.zeros((x.shape[0], *part.output, x.shape[-1]), x.dtype))
         return x
 
-    return _unless_native(tap_by_tap, x, window, window.pads, window.strides)
+    strided = max(window.strides) > 1
+    of_cpu, others = partial(tap_by_tap, most=SUM, cut=True), partial(tap_by_tap, most=FUSE, cut=strided)
+    return _unless_native(of_cpu, others, x, window, window.pads, window.strides)
 
 
 def spread_windows(dy: jax.Array, window: Window) -> jax.Array:
@@ -131,26 +134,30 @@ def spread_windows(dy: jax.Array, window: Window) -> jax.Array:
     if max(window.strides) == 1:
         return sum_windows(dy, window.mirrored())
 
-    def tap_by_tap(dy):
-        for part in reversed(passes(window, SUM)):
-            dy = sum_taps(_every_tap(part), (dy,), part, cut=True)
+    def tap_by_tap(dy, most, cut):
+        for part in reversed(passes(window, most)):
+            dy = sum_taps(_every_tap(part), (dy,), part, cut=cut)
         return dy
 
-    return _unless_native(tap_by_tap, dy, window, window.input_gradient_pads, spread=window.strides)
+    of_cpu, others = partial(tap_by_tap, most=SUM, cut=True), partial(tap_by_tap, most=FUSE, cut=False)
+    return _unless_native(of_cpu, others, dy, window, window.input_gradient_pads, spread=window.strides)
 
 
 def _unless_native(
-    sum: Callable,
+    of_cpu: Callable,
+    others: Callable,
     x: jax.Array,
     window: Window,
     pads: Pads,
     strides: Any = None,
     spread: Any = None,
 ) -> jax.Array:
-    """sum(x); on a TPU a reduction over windows of x, spread and padded, unless x is copied over tiles of an image."""
+    """A sum over x; on a TPU a reduction over windows of x, spread and padded, but where x is copied over tiles."""
     copies = spread and window.dims == 2 and window.strides == window.size and window.taps <= FUSE
-    if copies or 0 in window.output:
-        return sum(x)
+    if 0 in window.output:
+        return others(x)
+    if copies:
+        return lax.platform_dependent(x, cpu=of_cpu, default=others)
     ones = (1,) * window.dims
 
     def native(x):
@@ -160,7 +167,7 @@ def _unless_native(
         size, steps, dilation = ((1, *ints, 1) for ints in (window.size, strides or ones, window.dilation))
         return reduce_window(x, zero, lax.add, size, steps, "VALID", window_dilation=dilation)
 
-    return lax.platform_dependent(x, tpu=native, default=sum)
+    return lax.platform_dependent(x, cpu=of_cpu, tpu=native, default=others)
 
 
 def _adding(read):
