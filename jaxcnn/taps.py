@@ -98,7 +98,7 @@ def _cells(x: jax.Array, start: Sequence[int], strides: Sequence[int], output: S
     is faster.
     """
     n, c = x.shape[0], x.shape[-1]
-    joined = c if strides[-1] == 1 else 1
+    joined = max(c, 1) if strides[-1] == 1 else 1
     inside = [_inside(*dim) for dim in zip(start, strides, x.shape[1:-1], output)]
     first = [a + s * low if high > low else 0 for a, s, (low, high) in zip(start, strides, inside)]
     stop = [a + s * (high - low - 1) + 1 if high > low else 0 for a, s, (low, high) in zip(first, strides, inside)]

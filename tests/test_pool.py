@@ -233,3 +233,10 @@ def test_large_windows_make_no_large_programs():
         loss = lambda x, window=window: jaxcnn.max_pool(x, window, strides=1).sum()
         sizes.append(len(jax.jit(jax.grad(loss)).lower(jnp.ones((1, 1100, 2))).as_text()))
     assert sizes[1] < 1.2 * sizes[0]
+
+
+@pytest.mark.parametrize("op", ["avg_pool", "sum_pool", "lp_pool", "max_pool"])
+@pytest.mark.parametrize("strides", [1, 2])
+def test_no_channels(op, strides):
+    x = jnp.zeros((2, 5, 4, 0))
+    assert gradient(lambda x: getattr(jaxcnn, op)(x, 2, strides=strides, padding=1), x).shape == x.shape
