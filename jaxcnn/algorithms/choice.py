@@ -32,7 +32,7 @@ NARROW = 8  # channels; fewer leave a convolution with stride 1 too little to mu
 FEW = 16  # convolutions that a program may become
 WIDE = 32  # channels; fewer make the transforms of tiles dearer than the products
 SHORT = 3  # taps in one dimension; copies of dz for more, and none of x, make no square matrices
-NINE = 9  # taps; the columns of more cost as much as they win
+SMALL = 9  # taps; the columns of a larger window cost as much as they win
 THIN = 16  # channels; no more leave columns too little to be multiplied with
 
 
@@ -63,7 +63,7 @@ def forward(x: Shape, w: Shape, conv: Convolution) -> Algorithm:
         if blocks.fits(conv) and c <= NARROW:  # ResNet 7×7/2: 17, native 21 (13); AlexNet 11×11/4: 8.8, 11 (6.9)
             return partial(blocks.forward, dense=_run(forward))
         of_one = columns.size((1, *x[1:]), conv)
-        if max(conv.window.strides) > 1 and c > THIN and conv.window.taps <= NINE and of_one <= columns.CHUNK:
+        if max(conv.window.strides) > 1 and c > THIN and conv.window.taps <= SMALL and of_one <= columns.CHUNK:
             return columns.forward  # ResNet 3×3/2: 13, native 20 (9.9); DCGAN 4×4/2: 3.5, native 2.7
     return native.forward
 
