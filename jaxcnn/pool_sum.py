@@ -71,10 +71,13 @@ class _AvgPool(NamedTuple):
 
     def divisor(self, dtype) -> jax.Array:
         """N, of shape (1, *output, 1); of one number where all are alike."""
-        counts = np.maximum(1, self.window.inside(self.counted).sum(-1))
-        if self.divisor_override is not None or (counts == counts.max(initial=1)).all():
-            counts = np.full((1,) * self.window.dims, self.divisor_override or counts.max(initial=1))
-        return jnp.asarray(counts[None, ..., None], dtype)
+        number = self.divisor_override
+        if number is None:
+            counts = np.maximum(1, self.window.inside(self.counted).sum(-1))
+            number = counts.max(initial=1)
+            if (counts < number).any():
+                return jnp.asarray(counts[None, ..., None], dtype)
+        return jnp.full((1,) * (self.window.dims + 2), number, dtype)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))

@@ -35,7 +35,7 @@ def taller(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
 
 
 def on_one_core(conv: Convolution, c: int, k: int) -> bool:
-    """Whether `forward` is: planar and wide enough for that library."""
+    """Whether `forward` is: planar, and wide enough for the library that `taller` avoids."""
     floats = jnp.issubdtype(conv.accumulate, jnp.floating)
     return jax.__version_info__ < (0, 11) and conv.window.dims == 2 and conv.groups == 1 and floats and max(c, k) > 16
 
