@@ -14,6 +14,7 @@ from compare import assert_close, assert_rule
 from jaxcnn import algorithms, switches, taps
 from jaxcnn.algorithms import (
     accelerator,
+    apart,
     blocks,
     choice,
     chunks,
@@ -101,7 +102,12 @@ def test_direct(x, w, options, x64):
         assert_native(direct.input_gradient, "input_gradient", x, w, conv)
 
 
-@over(DENSE)
+@over([row for row in GROUPED if apart.fits(convolution(*row[:2], **row[2]))])
+def test_apart(x, w, options, x64):
+    assert_native(apart.kernel_gradient, "kernel_gradient", x, w, convolution(x, w, **options))
+
+
+@over(GEOMETRY)
 def test_phases(x, w, options, x64):
     conv = convolution(x, w, **options)
     assert_native(partial(phases.input_gradient, forward=native.forward), "input_gradient", x, w, conv)
@@ -301,11 +307,15 @@ def test_the_choice_goes_by_what_is_computed():
         assert chosen(name, (2, 30, 30, 3), (6, 6, 3, 20), strides=6, padding="VALID") == "matmul"
         assert chosen(name, (2, 30, 30, 24), (5, 5, 1, 24), groups=24) == "depthwise"
         assert chosen(name, (2, 30, 30, 24), (9, 9, 1, 24), groups=24) == "fourier"
-        assert chosen(name, (2, 30, 30, 24), (3, 3, 6, 32), groups=4) == "grouped"
+        assert chosen(name, (2, 30, 30, 96), (3, 3, 48, 32), groups=2) == "grouped"
     assert chosen("forward", (2, 30, 30, 3), (3, 3, 3, 40), strides=2) == "direct"
     assert chosen("forward", (2, 30, 30, 24), (3, 3, 3, 32), groups=8) == "direct"
     assert chosen("input_gradient", (2, 30, 30, 24), (3, 3, 3, 32), groups=8) == "direct"
-    assert chosen("input_gradient", (2, 30, 30, 24), (3, 3, 3, 32), groups=8, strides=2) == "grouped"
+    assert chosen("input_gradient", (2, 30, 30, 24), (3, 3, 3, 32), groups=8, strides=2) == "phases"
+    assert chosen("input_gradient", (2, 30, 30, 24), (3, 3, 3, 80), groups=8, strides=2) == "grouped"
+    assert chosen("kernel_gradient", (2, 30, 30, 24), (3, 3, 6, 32), groups=4) == "apart"
+    assert chosen("kernel_gradient", (2, 30, 30, 96), (3, 3, 48, 32), groups=2, strides=2) == "apart"
+    assert chosen("kernel_gradient", (2, 30, 30, 96), (1, 1, 48, 32), groups=2, strides=2) == "grouped"
     assert chosen("forward", (2, 30, 30, 24), (3, 3, 24, 32)) == "native"
     assert chosen("forward", (2, 30, 30, 40), (3, 3, 40, 32)) == "winograd"
     assert chosen("input_gradient", (2, 30, 30, 24), (3, 3, 24, 32), strides=2) == "phases"

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from jaxcnn.algorithms import (
+    apart,
     blocks,
     columns,
     depthwise,
@@ -78,6 +79,9 @@ def input_gradient(dz: Shape, w: Shape, conv: Convolution) -> Algorithm:
         return fourier.input_gradient if large else depthwise.input_gradient
     if conv.groups > 1 and max(conv.window.strides) == 1 and direct.fits(conv, w[-1] // conv.groups, w[-2]):
         return direct.input_gradient  # ResNeXt, groups of 4: 12 (8.6), merged 17 (13)
+    each_apart = phases.convolutions(conv) == math.prod(conv.window.strides)
+    if conv.groups > 1 and each_apart and direct.fits_phases(conv, w[-1] // conv.groups, w[-2]):
+        return partial(phases.input_gradient, forward=direct.forward)  # ResNeXt 3×3/2: 7.0 (8.0), merged 20 (14)
     if conv.groups > 1:
         return partial(grouped.input_gradient, dense=_run(input_gradient))
     if blocks.fits(conv) and w[-2] <= NARROW:  # ResNet 7×7/2: 53, phases 92; voxel decoder: 118, phases 621
@@ -97,8 +101,12 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
         return fourier.kernel_gradient
     if conv.groups == x[-1] > 1:  # MobileNet 3×3: 4.8, as one sum for each tap 63 (63)
         return depthwise.kernel_gradient
-    if conv.groups > 1:  # ResNeXt, 32 groups: 8.1 (9.6), by autodiff 5000; its parts by shifts 21 (28)
-        dense, wide = conv._replace(groups=1), x[-1] // grouped.merged(x[-1] // conv.groups, conv) >= WIDE
+    if conv.groups > 1:
+        dense, merged = conv._replace(groups=1), grouped.merged(x[-1] // conv.groups, conv)
+        strided = max(conv.window.strides) > 1 and not matmul.fits(dense)
+        if apart.fits(conv) and (strided or merged < conv.groups):  # ResNeXt: 6.9 (5.3), merged 8.2 (7.9)
+            return apart.kernel_gradient  # with strides 2: 8 (6), merged 20 (20), autodiff 5000
+        wide = x[-1] // merged >= WIDE
         if matmul.fits(dense) or (wide and winograd.fits(dense)):  # CondenseNet, 4 groups: 17 (13), native 23 (16)
             return partial(grouped.kernel_gradient, dense=_run(kernel_gradient))
         return partial(grouped.kernel_gradient, dense=native.kernel_gradient)

@@ -18,6 +18,7 @@ CHANNELS = 8  # of x; more make matrices worth multiplying
 TERMS = 32  # products that make an output,
 MORE, PRODUCTS = 80, 600  # or more of them, if those of all channels of a cell are few
 GROUPED = 40  # products, in groups: as narrow as the vectors of a processor, they leave a matrix product nothing
+TOGETHER = 80  # products of all phases of a stride; XLA fuses the phases, and makes no vectors of longer loops
 
 
 def fits(conv: Convolution, c: int, k: int) -> bool:
@@ -26,6 +27,11 @@ def fits(conv: Convolution, c: int, k: int) -> bool:
     if conv.groups > 1:
         return terms <= GROUPED and k <= CHANNELS
     return c <= CHANNELS and (terms <= TERMS or (terms <= MORE and terms * k <= PRODUCTS))
+
+
+def fits_phases(conv: Convolution, c: int, k: int) -> bool:
+    """Whether the phases of the input gradient do, for c channels of dz and k of x in a group."""
+    return conv.window.taps * c <= TOGETHER and k <= CHANNELS
 
 
 def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:

@@ -1,4 +1,4 @@
-"""The input gradient of a strided convolution: a dense convolution of dz for every phase of the stride.
+"""The input gradient of a strided convolution: a convolution of dz with stride 1 for every phase of the stride.
 
 Write the cell as a + lo = s·m + r. Phase r sees the taps with d·i ≡ r (mod s): with g = gcd(s, d) these are
 i = i₀ + t·s/g, and d·i = r + s·(j₀ + t·d/g). So
@@ -52,13 +52,13 @@ def runs(size: int, stride: int, dilation: int) -> list[Run]:
 
 
 def convolutions(conv: Convolution) -> int:
-    """How many dense convolutions it takes."""
+    """How many convolutions it takes."""
     return math.prod(len(runs(*dim)) for dim in zip(conv.window.size, conv.window.strides, conv.window.dilation))
 
 
 def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution, forward: Algorithm) -> jax.Array:
-    """dx by `forward`, which computes the dense convolutions of one group."""
-    window = conv.window
+    """dx by `forward`, which computes the convolutions with stride 1."""
+    window, groups = conv.window, conv.groups
     n, c = dz.shape[0], w.shape[-2]
     lows = [lo // s for s, (lo, _) in zip(window.strides, window.pads)]
     blocks = [-(-(lo + a) // s) - m for a, s, (lo, _), m in zip(window.input, window.strides, window.pads, lows)]
@@ -66,7 +66,7 @@ def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution, forward: Algo
     def phase(combination):
         counts = [run.phases for run in combination]
         if any(run.taps == 0 for run in combination):
-            return jnp.zeros((n, *interleave(zip(blocks, counts)), c), conv.accumulate)
+            return jnp.zeros((n, *interleave(zip(blocks, counts)), groups, c), conv.accumulate)
         pads = []
         for run, o, m, blocks_ in zip(combination, window.output, lows, blocks):
             reach = (run.taps - 1) * run.dilation
@@ -74,9 +74,10 @@ def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution, forward: Algo
             pads.append((low, blocks_ + reach - o - low))
         size, dilation = ([getattr(run, name) for run in combination] for name in ("taps", "dilation"))
         dense = Window(window.output, tuple(size), (1,) * window.dims, tuple(pads), tuple(dilation))
-        part = forward(dz, _kernel(w, combination), conv._replace(window=dense))
-        split = part.reshape(n, *blocks, *counts, c)
-        return split.transpose(0, *interleave((1 + i, 1 + i + window.dims) for i in range(window.dims)), split.ndim - 1)
+        part = forward(dz, _kernel(w, combination, groups), conv._replace(window=dense))
+        split = part.reshape(n, *blocks, groups, *counts, c)
+        pairs = interleave((1 + i, 2 + i + window.dims) for i in range(window.dims))
+        return split.transpose(0, *pairs, 1 + window.dims, split.ndim - 1)
 
     def assemble(combination, rest):
         if not rest:
@@ -85,14 +86,15 @@ def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution, forward: Algo
         return jnp.concatenate(parts, 2 + 2 * len(combination)) if len(parts) > 1 else parts[0]
 
     dx = assemble([], [runs(*dim) for dim in zip(window.size, window.strides, window.dilation)])
-    dx = dx.reshape(n, *(m * s for m, s in zip(blocks, window.strides)), c)
+    dx = dx.reshape(n, *(m * s for m, s in zip(blocks, window.strides)), groups * c)
     starts = [lo - m * s for (lo, _), m, s in zip(window.pads, lows, window.strides)]
     stops = [start + a for start, a in zip(starts, window.input)]
-    return lax.slice(dx, (0, *starts, 0), (n, *stops, c))
+    return lax.slice(dx, (0, *starts, 0), (n, *stops, groups * c))
 
 
-def _kernel(w, combination):
-    """(*window, c, k) -> (*taps, k, counts · c): the taps of these phases, flipped, for a convolution of dz."""
+def _kernel(w, combination, groups):
+    """(*window, c, groups · k) -> (*taps, k, groups · counts · c): the taps of these phases, flipped."""
+    w = w.reshape(*w.shape[:-1], groups, -1)
     for dim, run in enumerate(combination):
         axis = 2 * dim
         length = (run.taps - 1) * run.step + run.phases
@@ -101,6 +103,6 @@ def _kernel(w, combination):
         w = lax.pad(w, jnp.zeros((), w.dtype), pads)
         w = w.reshape(*w.shape[:axis], run.taps, run.step, *w.shape[axis + 1 :])
         w = jnp.flip(lax.slice_in_dim(w, 0, run.phases, axis=axis + 1), axis)
-    dims = len(combination)
-    w = w.transpose(*range(0, 2 * dims, 2), w.ndim - 1, *range(1, 2 * dims, 2), w.ndim - 2)
-    return w.reshape(*(run.taps for run in combination), w.shape[dims], -1)
+    c, group, k = w.ndim - 3, w.ndim - 2, w.ndim - 1
+    w = w.transpose(*range(0, c, 2), k, group, *range(1, c, 2), c)
+    return w.reshape(*(run.taps for run in combination), w.shape[len(combination)], -1)

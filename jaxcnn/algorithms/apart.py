@@ -1,0 +1,53 @@
+"""The kernel gradient of groups, each by itself: one product of a batch of them, in which no zeros are multiplied.
+
+    dw[(i,j),c,g,k] = Σ_{n,a,q} Z[g,(i,k),(n,a,q)] · X[g,(n,a,q),(j,c)]
+
+with X[g,(n,a,q),(j,c)] = x̃[n, a, s·q + d·j, (g,c)] and Z[g,(i,k),(n,a,q)] = dz[n, a + lo − d·i, q, (g,k)]: as in
+`shifts`, the taps along a row are copies of x, those down a column of dz. With a stride down the column, and in one
+dimension, X has all taps. XLA transposes neither factor if the cells are last in one and last but one in the other.
+"""
+
+import math
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxcnn.algorithms.chunks import examples, sum_chunks
+from jaxcnn.taps import UNROLL, padded, read_taps
+from jaxcnn.window import Convolution
+
+CHUNK = 4e6  # bytes of X and Z made at a time
+
+
+def fits(conv: Convolution) -> bool:
+    return conv.window.taps <= UNROLL
+
+
+def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
+    window, row, shifts, g = conv.window, conv.window, [0], conv.groups
+    if window.dims > 1 and window.strides[0] == 1:
+        row = replace(window, size=(1, *window.size[1:]), pads=((0, 0), *window.pads[1:]))
+        shifts = [window.dilation[0] * i - window.pads[0][0] for i in range(window.size[0])]
+    rows, c, k = row.output[0], x.shape[-1] // g, dz.shape[-1] // g
+
+    def product(x, dz):
+        read = read_taps(*padded(x.astype(conv.accumulate), row), 0)
+        cells = jnp.stack([_groups_first(read(tap), g) for tap in range(row.taps)], -2)
+        dz = lax.optimization_barrier(jnp.moveaxis(_groups_first(dz.astype(conv.accumulate), g), -1, 1))
+        around, zero = [(0, 0, 0)], jnp.zeros((), dz.dtype)
+        ends = ([*around * 3, (shift, rows - dz.shape[3] - shift, 0), *around * (window.dims - 1)] for shift in shifts)
+        shifted = lax.optimization_barrier(jnp.stack([lax.pad(dz, zero, by) for by in ends], 1))
+        shifted, cells = shifted.reshape(g, len(shifts) * k, -1), cells.reshape(g, -1, row.taps * c)
+        return lax.dot_general(shifted, cells, (((2,), (1,)), ((0,), (0,))), conv.precision)
+
+    bytes_of_one = math.prod(row.output) * g * (row.taps * c + len(shifts) * k) * conv.accumulate.itemsize
+    dw = sum_chunks(product, x, dz, examples(CHUNK, bytes_of_one))
+    dw = dw.reshape(g, len(shifts), k, row.taps, c)
+    return dw.transpose(1, 3, 4, 0, 2).reshape(*window.size, c, g * k)
+
+
+def _groups_first(a, groups):
+    """(n, *spatial, g·c) -> (g, n, *spatial, c)."""
+    return jnp.moveaxis(a.reshape(*a.shape[:-1], groups, -1), -2, 0)
