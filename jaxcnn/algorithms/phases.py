@@ -21,12 +21,11 @@ from jaxcnn.window import Convolution, Window
 
 
 class Run(NamedTuple):
-    """Neighbouring phases along one dimension: `phases` of them from `first` on, each seeing `taps` taps.
+    """Neighbouring phases along one dimension, each seeing `taps` taps.
 
-    Those of phase first + ρ are `tap` + ρ + t·`step`, at m − `shift` − t·`dilation`.
+    Those of its phase ρ are `tap` + ρ + t·`step`, at m − `shift` − t·`dilation`.
     """
 
-    first: int
     phases: int
     taps: int
     tap: int
@@ -42,13 +41,25 @@ def runs(size: int, stride: int, dilation: int) -> list[Run]:
         seen = [i for i in range(min(size, stride // g)) if dilation * i % stride == r]
         tap = seen[0] if seen else 0
         taps = len(range(tap, size, stride // g)) if seen else 0
-        run = Run(r, 1, taps, tap, stride // g, dilation * tap // stride, dilation // g)
+        run = Run(1, taps, tap, stride // g, dilation * tap // stride, dilation // g)
         last = found[-1] if found else None
         if last and (last.taps, last.tap + last.phases * (taps > 0), last.shift) == (taps, tap, run.shift):
             found[-1] = last._replace(phases=last.phases + 1)
         else:
             found.append(run)
     return found
+
+
+def _from(start: int, stride: int, found: list[Run]) -> tuple[list[Run], int]:
+    """The runs for blocks that begin with the cell `start` of x̃, and how many cells before it they begin.
+
+    Runs of one phase can be put in another order; of several, they begin with phase 0.
+    """
+    m, r = divmod(start, stride)
+    found = [run._replace(shift=run.shift - m) for run in found]
+    if len(found) < stride:
+        return found, r
+    return found[r:] + [run._replace(shift=run.shift - 1) for run in found[:r]], 0
 
 
 def convolutions(conv: Convolution) -> int:
@@ -60,18 +71,20 @@ def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution, forward: Algo
     """dx by `forward`, which computes the convolutions with stride 1."""
     window, groups = conv.window, conv.groups
     n, c = dz.shape[0], w.shape[-2]
-    lows = [lo // s for s, (lo, _) in zip(window.strides, window.pads)]
-    blocks = [-(-(lo + a) // s) - m for a, s, (lo, _), m in zip(window.input, window.strides, window.pads, lows)]
+    of_phases = (runs(*dim) for dim in zip(window.size, window.strides, window.dilation))
+    ordered = [_from(lo, s, found) for found, s, (lo, _) in zip(of_phases, window.strides, window.pads)]
+    starts = [before for _, before in ordered]
+    blocks = [-(-(before + a) // s) for a, s, before in zip(window.input, window.strides, starts)]
 
     def phase(combination):
         counts = [run.phases for run in combination]
         if any(run.taps == 0 for run in combination):
             return jnp.zeros((n, *interleave(zip(blocks, counts)), groups, c), conv.accumulate)
         pads = []
-        for run, o, m, blocks_ in zip(combination, window.output, lows, blocks):
+        for run, o, m in zip(combination, window.output, blocks):
             reach = (run.taps - 1) * run.dilation
-            low = run.shift + reach - m
-            pads.append((low, blocks_ + reach - o - low))
+            low = run.shift + reach
+            pads.append((low, m + reach - o - low))
         size, dilation = ([getattr(run, name) for run in combination] for name in ("taps", "dilation"))
         dense = Window(window.output, tuple(size), (1,) * window.dims, tuple(pads), tuple(dilation))
         part = forward(dz, _kernel(w, combination, groups), conv._replace(window=dense))
@@ -85,9 +98,8 @@ def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution, forward: Algo
         parts = [assemble([*combination, run], rest[1:]) for run in rest[0]]
         return jnp.concatenate(parts, 2 + 2 * len(combination)) if len(parts) > 1 else parts[0]
 
-    dx = assemble([], [runs(*dim) for dim in zip(window.size, window.strides, window.dilation)])
+    dx = assemble([], [found for found, _ in ordered])
     dx = dx.reshape(n, *(m * s for m, s in zip(blocks, window.strides)), groups * c)
-    starts = [lo - m * s for (lo, _), m, s in zip(window.pads, lows, window.strides)]
     stops = [start + a for start, a in zip(starts, window.input)]
     return lax.slice(dx, (0, *starts, 0), (n, *stops, groups * c))
 
