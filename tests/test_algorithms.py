@@ -307,15 +307,15 @@ def test_the_choice_goes_by_what_is_computed():
         assert chosen(name, (2, 30, 30, 3), (6, 6, 3, 20), strides=6, padding="VALID") == "matmul"
         assert chosen(name, (2, 30, 30, 24), (5, 5, 1, 24), groups=24) == "depthwise"
         assert chosen(name, (2, 30, 30, 24), (9, 9, 1, 24), groups=24) == "fourier"
-        assert chosen(name, (2, 30, 30, 96), (3, 3, 48, 32), groups=2) == "grouped"
+        assert chosen(name, (2, 30, 30, 96), (3, 3, 48, 256), groups=2) == "grouped"
     assert chosen("forward", (2, 30, 30, 3), (3, 3, 3, 40), strides=2) == "direct"
     assert chosen("forward", (2, 30, 30, 24), (3, 3, 3, 32), groups=8) == "direct"
     assert chosen("input_gradient", (2, 30, 30, 24), (3, 3, 3, 32), groups=8) == "direct"
     assert chosen("input_gradient", (2, 30, 30, 24), (3, 3, 3, 32), groups=8, strides=2) == "phases"
     assert chosen("input_gradient", (2, 30, 30, 24), (3, 3, 3, 80), groups=8, strides=2) == "grouped"
     assert chosen("kernel_gradient", (2, 30, 30, 24), (3, 3, 6, 32), groups=4) == "apart"
-    assert chosen("kernel_gradient", (2, 30, 30, 96), (3, 3, 48, 32), groups=2, strides=2) == "apart"
-    assert chosen("kernel_gradient", (2, 30, 30, 96), (1, 1, 48, 32), groups=2, strides=2) == "grouped"
+    assert chosen("kernel_gradient", (2, 30, 30, 96), (3, 3, 48, 256), groups=2, strides=2) == "apart"
+    assert chosen("kernel_gradient", (2, 30, 30, 96), (1, 1, 48, 256), groups=2, strides=2) == "grouped"
     assert chosen("forward", (2, 30, 30, 24), (3, 3, 24, 32)) == "native"
     assert chosen("forward", (2, 30, 30, 40), (3, 3, 40, 32)) == "winograd"
     assert chosen("input_gradient", (2, 30, 30, 24), (3, 3, 24, 32), strides=2) == "phases"
@@ -325,9 +325,15 @@ def test_the_choice_goes_by_what_is_computed():
     assert chosen("kernel_gradient", (3, 30, 30, 70), (3, 3, 70, 40)) == "winograd"
     assert chosen("kernel_gradient", (3, 6, 6, 70), (3, 3, 70, 40)) == "shifts"
     assert chosen("kernel_gradient", (64, 30, 30, 24), (3, 3, 24, 32), strides=2) == "columns"
-    assert chosen("kernel_gradient", (1, 9, 9, 24), (3, 3, 24, 32), strides=2) == "native"
-    conv = convolution((2, 30, 30, 128), (3, 3, 32, 128), dtype="float32", groups=4)
-    wide = choice.kernel_gradient((2, 30, 30, 128), (2, 30, 30, 128), conv)
+    assert chosen("kernel_gradient", (1, 9, 9, 24), (3, 3, 24, 32), strides=2) == "columns"
+    assert chosen("kernel_gradient", (4, 32, 32, 24), (4, 4, 24, 32), strides=2) == "native"
+    assert chosen("kernel_gradient", (4, 32, 32, 24), (4, 4, 24, 8), strides=2) == "columns"
+    assert chosen("kernel_gradient", (4, 900, 1), (80, 1, 32), strides=4) == "native"
+    assert chosen("kernel_gradient", (1, 900, 1), (80, 1, 32), strides=4) == "columns"
+    assert chosen("kernel_gradient", (4, 32, 32, 3), (5, 5, 3, 32)) == "columns"
+    assert chosen("kernel_gradient", (4, 32, 32, 3), (5, 5, 3, 8)) == "native"
+    conv = convolution((2, 30, 30, 256), (3, 3, 128, 256), dtype="float32", groups=2)
+    wide = choice.kernel_gradient((2, 30, 30, 256), (2, 30, 30, 256), conv)
     assert wide.keywords["dense"] is not native.kernel_gradient
 
 

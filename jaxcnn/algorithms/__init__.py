@@ -63,7 +63,7 @@ def _compute(name: str, a: jax.Array, b: jax.Array, conv: Convolution) -> jax.Ar
         one_by_one = lambda a, b: _map(partial(_compute, name, conv=conv), axes, a, b)
         at_once = lambda algorithm: jax.vmap(partial(algorithm, conv=conv), axes)
         of_a, of_b = (array.shape[is_batched:] for array, is_batched in zip((a, b), batched))
-        together = choice.of_batch(name, getattr(choice, name)(of_a, of_b, conv), size, of_a, conv)
+        together = choice.of_batch(name, getattr(choice, name)(of_a, of_b, conv), size, of_a, of_b, conv)
         of_cpu = at_once(together) if together else one_by_one
         return lax.platform_dependent(a, b, cpu=of_cpu, default=at_once(getattr(accelerator, name))), True
 

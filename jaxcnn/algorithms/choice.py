@@ -26,7 +26,7 @@ from jaxcnn.algorithms import (
 )
 from jaxcnn.algorithms.native import Algorithm
 from jaxcnn.taps import UNROLL
-from jaxcnn.window import Convolution
+from jaxcnn.window import Convolution, Window
 
 Shape = tuple[Any, ...]
 NARROW = 8  # channels; fewer leave a convolution with stride 1 too little to multiply
@@ -34,6 +34,8 @@ FEW = 16  # convolutions that a program may become
 WIDE = 32  # channels; fewer make the transforms of tiles dearer than the products
 SHORT = 3  # taps in one dimension; copies of dz for more, and none of x, make no square matrices
 SMALL = 9  # taps; the columns of a larger window cost as much as they win
+MOST = 64 * 64  # numbers of a tap of a group; with more of them a group has its own dense kernel gradient
+AT_ONCE = 16e6  # bytes of copies; more of them fall out of the cache before they are used
 THIN = 16  # channels; no more leave columns too little to be multiplied with
 
 
@@ -102,14 +104,12 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
     if conv.groups == x[-1] > 1:  # MobileNet 3×3: 4.8, as one sum for each tap 63 (63)
         return depthwise.kernel_gradient
     if conv.groups > 1:
-        dense, merged = conv._replace(groups=1), grouped.merged(x[-1] // conv.groups, conv)
+        dense, c, k = conv._replace(groups=1), x[-1] // conv.groups, dz[-1] // conv.groups
         strided = max(conv.window.strides) > 1 and not matmul.fits(dense)
-        if apart.fits(conv) and (strided or merged < conv.groups):  # ResNeXt: 6.9 (5.3), merged 8.2 (7.9)
-            return apart.kernel_gradient  # with strides 2: 8 (6), merged 20 (20), autodiff 5000
-        wide = x[-1] // merged >= WIDE
-        if matmul.fits(dense) or (wide and winograd.fits(dense)):  # CondenseNet, 4 groups: 17 (13), native 23 (16)
-            return partial(grouped.kernel_gradient, dense=_run(kernel_gradient))
-        return partial(grouped.kernel_gradient, dense=native.kernel_gradient)
+        if apart.fits(conv) and (strided or c * k <= MOST or _alone(x[0])):
+            return apart.kernel_gradient  # ResNeXt: 6.9 (5.3), merged 8.2 (7.9); /2: 8 (6), 20 (20), autodiff 5000
+        chosen = matmul.fits(dense) or winograd.fits(dense) or conv.window.dims == 3
+        return partial(grouped.kernel_gradient, dense=_run(kernel_gradient) if chosen else native.kernel_gradient)
     if blocks.fits(conv) and x[-1] <= NARROW and conv.window.dims == 3:  # voxel decoder: 34, columns 52
         return partial(blocks.kernel_gradient, dense=_run(kernel_gradient))
     if planes.fits(conv):  # C3D: 51, columns 116
@@ -121,21 +121,41 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
     most = SHORT if conv.window.dims == 1 else UNROLL
     if shifts.fits(conv) and c > NARROW and 1 < taps <= most:  # U-Net 3×3, 16: 8.1 (8.8), native 9.2 (12)
         return shifts.kernel_gradient
-    large = not isinstance(x[0], int) or columns.size(x, conv) > 8e6
-    most = 2 * UNROLL if c <= NARROW else UNROLL  # AlexNet 11×11/4: 17 (17), native 36 (23)
-    least = 1 if c == 1 else 3
-    if least < taps <= most and (c == 1 or (large and k > THIN)):  # VGG 3×3 of 3: 5.1 (5.8), native 7.1 (6.9)
-        return columns.kernel_gradient
-    return native.kernel_gradient
+    return columns.kernel_gradient if _in_columns(x[0], c, k, conv.window) else native.kernel_gradient
 
 
-def of_batch(name: str, chosen: Algorithm, size: Any, a: Shape, conv: Convolution) -> Algorithm | None:
+def _in_columns(n: Any, c: int, k: int, window: Window) -> bool:
+    """Whether the kernel gradient is faster with columns. Of one example, as under vmap, the native one is slow."""
+    alone = _alone(n)
+    if not 1 < window.taps <= (2 * UNROLL if alone and c <= NARROW else UNROLL):
+        return False  # AlexNet 11×11/4: 13 (8.2), in columns 13 (12)
+    if window.dims == 1:  # M5: 2.8 (2.8), native 2.0 (1.9); one by one 3.0 (3.0), native 13 (12)
+        return alone or k <= THIN < c
+    if c <= NARROW:  # VGG 3×3 of 3: 4.9 (4.4), native 7.6 (5.6); LeNet 5×5: 0.8 (0.7), native 0.6 (0.5)
+        return (k > THIN) != alone
+    return k <= THIN or window.taps <= SMALL  # 3×3/2 of 16 to 8 channels, (8,112,112): 1.1 (1.1), native 3.2 (3.5)
+
+
+def _alone(n: Any) -> bool:
+    """Whether it is one example."""
+    return isinstance(n, int) and n == 1
+
+
+def of_batch(name: str, chosen: Algorithm, size: Any, a: Shape, b: Shape, conv: Convolution) -> Algorithm | None:
     """What computes so many of the maps that `chosen` computes one of, all at once. None: they go one by one."""
     sums = depthwise.forward, depthwise.input_gradient, direct.forward, direct.input_gradient
     if chosen in sums:  # MobileNet 3×3: 10, one by one 30
         return chosen
-    known = name == "kernel_gradient" and conv.groups == 1 and isinstance(size, int) and isinstance(a[0], int)
-    if known and conv.window.taps <= UNROLL and columns.size((size * a[0], *a[1:]), conv) <= columns.CHUNK:
+    if name != "kernel_gradient" or conv.groups > 1 or not (isinstance(size, int) and isinstance(a[0], int)):
+        return None
+    if conv.window.taps == 1:  # 512 to 128 channels: 11 (11), one by one 17 (17)
+        return chosen
+    n, c, k = size * a[0], a[-1], b[-1]
+    if shifts.fits(conv) and conv.window.dims > 1 and c > 1:
+        copies, result = shifts.bytes_of_one(c, k, conv), conv.window.taps * c * k * conv.accumulate.itemsize
+        if n * copies <= AT_ONCE and result <= a[0] * copies:  # CIFAR ResNet: 2.2 (2.2), one by one 3.1 (2.5)
+            return shifts.kernel_gradient
+    if conv.window.taps <= UNROLL and columns.size((n, *a[1:]), conv) <= columns.CHUNK:
         return columns.kernel_gradient  # of 128 examples of 10×10 and 8 channels: 1.4, one by one 5.8
     return None
 

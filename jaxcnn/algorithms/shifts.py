@@ -26,8 +26,7 @@ def fits(conv: Convolution) -> bool:
 
 
 def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
-    window, taps, c, k = conv.window, conv.window.size[0], x.shape[-1], dz.shape[-1]
-    row = replace(window, size=(1, *window.size[1:]), pads=((0, 0), *window.pads[1:]))
+    taps, c, k, row = conv.window.size[0], x.shape[-1], dz.shape[-1], _row(conv.window)
     width = row.taps * c
 
     def factors(x, dz):
@@ -35,10 +34,19 @@ def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array
         shifted = _shifted(dz.astype(conv.accumulate), conv).reshape(-1, taps * k)
         return [(cells, shifted)]
 
-    size = conv.accumulate.itemsize
-    most, bytes_of_one = max(CHUNK, width * taps * k * size), math.prod(row.output) * (width + taps * k) * size
-    dw = sum_products(factors, x, dz, examples(most, bytes_of_one), conv.precision)
+    most = max(CHUNK, width * taps * k * conv.accumulate.itemsize)
+    dw = sum_products(factors, x, dz, examples(most, bytes_of_one(c, k, conv)), conv.precision)
     return jnp.moveaxis(dw.reshape(*row.size[1:], c, taps, k), -2, 0)
+
+
+def bytes_of_one(c: int, k: int, conv: Convolution) -> int:
+    """X and Z of an example."""
+    row = _row(conv.window)
+    return math.prod(row.output) * (row.taps * c + conv.window.size[0] * k) * conv.accumulate.itemsize
+
+
+def _row(window):
+    return replace(window, size=(1, *window.size[1:]), pads=((0, 0), *window.pads[1:]))
 
 
 def _shifted(dz, conv):
