@@ -18,7 +18,7 @@ from jaxcnn.adaptive_tables import bounds, cells_of, windows_of
 from jaxcnn.arguments import AnyArray, channels_last, error, spatial_dims, to_array, to_ints, widen
 from jaxcnn.shards import per_shard
 from jaxcnn.switches import find_maximum, from_indices, spread, to_indices
-from jaxcnn.taps import UNROLL, repeat
+from jaxcnn.taps import UNROLL, made_once, repeat
 from jaxcnn.window import Ints, Window
 
 NOWHERE = np.iinfo(np.int32).max
@@ -360,7 +360,7 @@ def _unless_tpu(by_table, by_mask, table, axis, *arrays):
     """by_table(*arrays); on a TPU, to which reads of single rows cost copies, under a mask of rows and cells."""
     if min(len(table.numbers), arrays[0].shape[axis]) > UNROLL:
         return by_table(*arrays)
-    return lax.platform_dependent(*arrays, tpu=by_mask, default=by_table)
+    return lax.platform_dependent(*arrays, cpu=made_once(by_table), tpu=by_mask, default=by_table)
 
 
 def _sizes(planes, dtype):

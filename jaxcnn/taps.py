@@ -153,6 +153,8 @@ def _unless_native(
     spread: Any = None,
 ) -> jax.Array:
     """A sum over x; on a TPU a reduction over windows of x, spread and padded, but where x is copied over tiles."""
+    if any(e > s for e, s in zip(window.extent, window.strides)):
+        of_cpu = made_once(of_cpu)
     copies = spread and window.dims == 2 and window.strides == window.size and window.taps <= FUSE
     if 0 in window.output:
         return others(x)
@@ -168,6 +170,20 @@ def _unless_native(
         return reduce_window(x, zero, lax.add, size, steps, "VALID", window_dilation=dilation)
 
     return lax.platform_dependent(x, cpu=of_cpu, tpu=native, default=others)
+
+
+def made_once(fn: Callable) -> Callable:
+    """fn for a CPU, whose XLA makes a sum over taps anew for each tap of another sum that reads it.
+
+    Nothing is fused across a conditional. Both ways are the same, which XLA does not see, as the bits could be any.
+    The gradient of Σ avg_pool(x)², 3×3 with stride 1, of (16,28,28,192): 5.9 (5.7) ms and 10 MB, else 28 (32) and 77.
+    """
+
+    def call(*arrays):
+        bits = lax.rng_bit_generator(np.zeros(4, np.uint32), (1,), dtype=np.uint32)[1]
+        return lax.cond(bits[0] > 0, fn, lambda *arrays: fn(*arrays), *arrays)
+
+    return call
 
 
 def _adding(read):

@@ -69,6 +69,13 @@ def test_integers(dtype):
     assert jaxcnn.max_pool(x, 1, padding=1)[0, 0, 0] == jnp.iinfo(dtype).min
 
 
+def test_a_sum_is_made_once_for_the_sum_of_its_gradient():
+    """XLA would make y anew for every tap that the gradient reads, as an array for each."""
+    x = jnp.ones((4, 20, 20, 32))
+    loss = lambda x: jnp.sum(jaxcnn.avg_pool(x, 3, strides=1, padding="SAME") ** 2)
+    assert jax.jit(jax.grad(loss)).lower(x).compile().memory_analysis().temp_size_in_bytes < 1.5 * x.nbytes
+
+
 @pytest.mark.parametrize("count_include_pad", [False, True])
 def test_average_counts(count_include_pad):
     y = jaxcnn.avg_pool(line(2, 4, 6), 2, strides=2, padding=1, count_include_pad=count_include_pad)
