@@ -290,6 +290,11 @@ def _sum(x, table, axis):
     def by_table(x):
         if table.splits(x, axis):
             return jnp.sum(table.split(x, axis), axis + 1)
+        if table.width <= 2:
+            return cell_by_cell(x)
+        return lax.platform_dependent(x, cpu=made_once(cell_by_cell), default=cell_by_cell)
+
+    def cell_by_cell(x):
         read = _reader(x, table, axis, 0)
         return repeat(table.width, lambda t, total: total + read(t), jnp.zeros_like(read(0)))
 
@@ -360,7 +365,7 @@ def _unless_tpu(by_table, by_mask, table, axis, *arrays):
     """by_table(*arrays); on a TPU, to which reads of single rows cost copies, under a mask of rows and cells."""
     if min(len(table.numbers), arrays[0].shape[axis]) > UNROLL:
         return by_table(*arrays)
-    return lax.platform_dependent(*arrays, cpu=made_once(by_table), tpu=by_mask, default=by_table)
+    return lax.platform_dependent(*arrays, tpu=by_mask, default=by_table)
 
 
 def _sizes(planes, dtype):
