@@ -121,7 +121,7 @@ def test_phases_of_one_form_share_a_convolution(window, count):
     assert len(phases.runs(*window)) == count
 
 
-@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("name", MAPS[:2])
 @over([row for row in DENSE if blocks.fits(convolution(*row[:2], **row[2]))])
 def test_blocks(x, w, options, name, x64):
     algorithm = partial(getattr(blocks, name), dense=getattr(native, name))
@@ -196,8 +196,11 @@ def test_winograd_in_float32():
         assert_close(single(*operands), expected, 5e-6)
 
 
+MANY = [((2, 13, 11, 2), (9, 8, 2, 3), {"strides": (2, 3), "dilation": (1, 2), "padding": ((3, 4), (5, 6))})]
+
+
 @pytest.mark.parametrize("name", ["forward", "kernel_gradient"])
-@over(DENSE)
+@over([*DENSE, *MANY])
 def test_columns(x, w, options, name, x64, monkeypatch):
     """Of one example at a time; `test_chunks_with_a_rest` has more at a time."""
     monkeypatch.setattr(columns, "CHUNK", 1)

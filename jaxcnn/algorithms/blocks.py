@@ -5,8 +5,10 @@ With a = s·m + r and i = s·t + r, phases r beside the channels,
     z[p,k] = Σ_{t,r,c} x′[p + t, (r,c)] · w′[t, (r,c), k]         x′[m, (r,c)] = x̃[s·m + r, c]
 
 has stride 1, ⌈k/s⌉ taps and s-fold channels per dimension; w′ is cut likewise from w, filled up with zeros. Both are
-linear, so the gradients are those of x′ and w′ put back in their places.
+linear, so the input gradient is that of x′ put back in its place.
 """
+
+import math
 
 import jax
 import jax.numpy as jnp
@@ -27,12 +29,7 @@ def forward(x: jax.Array, w: jax.Array, conv: Convolution, dense: Algorithm) -> 
 
 def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution, dense: Algorithm) -> jax.Array:
     blocks = dense(dz, _kernel(w, conv), _dense(conv))
-    return _to_space(blocks, _input_pads(conv), 1, _dense(conv).window.input, conv.window.strides)
-
-
-def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution, dense: Algorithm) -> jax.Array:
-    taps = dense(_input(x, conv), dz, _dense(conv))
-    return _to_space(taps, _kernel_pads(conv), 0, _dense(conv).window.size, conv.window.strides)
+    return _to_space(blocks, conv)
 
 
 def _dense(conv):
@@ -74,11 +71,11 @@ def _to_depth(a, pads, first, blocks, strides):
     return a.reshape(*before, *blocks, -1, *after[1:])
 
 
-def _to_space(a, pads, first, blocks, strides):
-    """The way back, and at once the adjoint: nothing is moved to two places."""
-    dims, before, after = len(blocks), a.shape[:first], a.shape[first + len(blocks) + 1 :]
-    a = a.reshape(*before, *blocks, *strides, -1, *after)
-    pairs = interleave((first + dim, first + dims + dim) for dim in range(dims))
-    a = a.transpose(*range(first), *pairs, *range(first + 2 * dims, a.ndim))
-    a = a.reshape(*before, *(m * s for m, s in zip(blocks, strides)), *a.shape[first + 2 * dims :])
-    return lax.pad(a, jnp.zeros((), a.dtype), [(-lo, -hi, 0) for lo, hi in pads])
+def _to_space(a, conv):
+    """x′ -> x: the way back, and at once the adjoint, as nothing is moved to two places."""
+    dims, blocks, strides = conv.window.dims, _dense(conv).window.input, conv.window.strides
+    n, c = a.shape[0], a.shape[-1] // math.prod(strides)
+    pairs = interleave((1 + dim, 1 + dims + dim) for dim in range(dims))
+    a = a.reshape(n, *blocks, *strides, c).transpose(0, *pairs, 1 + 2 * dims)
+    a = a.reshape(n, *(m * s for m, s in zip(blocks, strides)), c)
+    return lax.pad(a, jnp.zeros((), a.dtype), [(-lo, -hi, 0) for lo, hi in _input_pads(conv)])

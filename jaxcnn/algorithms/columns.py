@@ -7,10 +7,11 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxcnn.algorithms.chunks import examples, map_chunks, sum_chunks, sum_products
-from jaxcnn.taps import UNROLL, padded, read_taps
+from jaxcnn.taps import UNROLL, interleave, read_taps, whole_strides
 from jaxcnn.window import Convolution
 
 CHUNK = 4e6  # bytes of columns made at a time
@@ -44,12 +45,19 @@ def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array
 
 
 def _rows(x, conv):
-    """columns(x)ᵀ (taps · c, n · outputs): of few channels, in long runs of cells."""
-    cells = jnp.moveaxis(x.astype(conv.accumulate), -1, 0)
-    read = read_taps(*padded(cells.reshape(-1, *conv.window.input, 1), conv.window), 0)
-    taps = conv.window.taps
-    rows = jnp.stack([*map(read, range(taps))]) if taps <= UNROLL else lax.map(read, jnp.arange(taps))
-    return rows.reshape(taps * x.shape[-1], -1)
+    """columns(x)ᵀ (taps · c, n · outputs): of few channels, in long runs of cells, of one phase of the strides each."""
+    window, n, c = conv.window, x.shape[0], x.shape[-1]
+    blocks, around = whole_strides(window), [(0, 0, 0)]
+    x = jnp.moveaxis(x.astype(conv.accumulate), -1, 0)
+    pads = [(lo, m * s - a - lo, 0) for m, s, a, (lo, _) in zip(blocks, window.strides, window.input, window.pads)]
+    x = lax.pad(x, jnp.zeros((), x.dtype), around * 2 + pads).reshape(c, n, *interleave(zip(blocks, window.strides)))
+    of_block, within = range(2, x.ndim, 2), range(3, x.ndim, 2)
+    phases = lax.optimization_barrier(x.transpose(*within, 0, 1, *of_block))
+    offsets = np.array(window.dilation) * np.array(list(np.ndindex(*window.size)))
+    starts = np.insert(np.concatenate([*divmod(offsets, window.strides)][::-1], 1), [window.dims] * 2, 0, 1)
+    row = lambda start: lax.dynamic_slice(phases, start, ((1,) * window.dims + (c, n) + window.output))
+    rows = jnp.stack([*map(row, starts)]) if window.taps <= UNROLL else lax.map(row, jnp.asarray(starts))
+    return rows.reshape(window.taps * c, -1)
 
 
 def to_columns(x: jax.Array, conv: Convolution) -> jax.Array:
