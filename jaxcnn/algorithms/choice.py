@@ -110,10 +110,8 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
             return apart.kernel_gradient  # ResNeXt: 6.9 (5.3), merged 8.2 (7.9); /2: 8 (6), 20 (20), autodiff 5000
         chosen = matmul.fits(dense) or winograd.fits(dense) or conv.window.dims == 3
         return partial(grouped.kernel_gradient, dense=_run(kernel_gradient) if chosen else native.kernel_gradient)
-    if (
-        conv.window.dims == 3 and max(conv.window.strides) > 1 and x[-1] <= NARROW
-    ):  # voxel decoder: 7.9 (7.6), planes 14
-        return columns.kernel_gradient
+    if conv.window.dims == 3 and max(conv.window.strides) > 1 and x[-1] <= NARROW:
+        return columns.kernel_gradient  # voxel decoder: 7.9 (7.6), planes 14
     if planes.fits(conv):  # C3D: 51, columns 116
         return partial(planes.kernel_gradient, dense=_run(kernel_gradient))
     c, k, taps = x[-1], dz[-1], conv.window.taps
