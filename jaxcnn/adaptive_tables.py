@@ -1,9 +1,14 @@
-"""The windows of adaptive pools as tables: which cells each window sees, and which windows see each cell."""
+"""The windows of adaptive pools as tables, and how these are read: the cells of a window, and the windows of a cell."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
+
+from jaxcnn.taps import UNROLL
 
 
 class Table(NamedTuple):
@@ -47,3 +52,36 @@ def bounds(n: int, o: int) -> tuple[np.ndarray, np.ndarray]:
     """Where each window begins and ends."""
     p = np.arange(o)
     return p * n // max(o, 1), -(-(p + 1) * n // max(o, 1))
+
+
+def unless_tpu(by_table: Callable, by_mask: Callable, table: Table, axis: int, *arrays: jax.Array) -> Any:
+    """by_table(*arrays); on a TPU, to which reads of single rows cost copies, under a mask of rows and cells."""
+    if min(len(table.numbers), arrays[0].shape[axis]) > UNROLL:
+        return by_table(*arrays)
+    return lax.platform_dependent(*arrays, tpu=by_mask, default=by_table)
+
+
+def mask(x: jax.Array, table: Table, axis: int, fill: Any) -> jax.Array:
+    """x on an axis behind one of rows, with `fill` where a row does not see the cell."""
+    cells = np.arange(x.shape[axis])
+    seen = ((table.numbers[..., None] == cells) & table.counts[..., None]).any(1)
+    seen = np.expand_dims(seen, [*range(axis), *range(axis + 2, x.ndim + 1)])
+    return jnp.where(seen, jnp.expand_dims(x, axis), fill)
+
+
+def reader(x: jax.Array, table: Table, axis: int, fill: Any) -> Callable[[Any], jax.Array]:
+    """x as a function of t: x[…, table[·, t], …], with `fill` where an entry does not count."""
+    (rows, width), size = table.numbers.shape, x.shape[axis]
+    if size == 0:
+        return lambda t: jnp.full((*x.shape[:axis], rows, *x.shape[axis + 1 :]), fill, x.dtype)
+    copies = rows // size
+    if width == 1 and rows == size * copies:
+        return lambda t: jnp.repeat(x, copies, axis)
+    spread = (1,) * axis + (rows,) + (1,) * (x.ndim - axis - 1)
+    numbers, counts = jnp.asarray(table.numbers.T), jnp.asarray(table.counts.T)
+
+    def read(t):
+        taken = jnp.take(x, numbers[t], axis, mode="clip")
+        return taken if table.counts.all() else jnp.where(counts[t].reshape(spread), taken, fill)
+
+    return read

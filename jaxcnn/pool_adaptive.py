@@ -14,11 +14,11 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Real
 
-from jaxcnn.adaptive_tables import bounds, cells_of, windows_of
+from jaxcnn.adaptive_tables import bounds, cells_of, mask, reader, unless_tpu, windows_of
 from jaxcnn.arguments import AnyArray, channels_last, error, spatial_dims, to_array, to_ints, widen
 from jaxcnn.shards import per_shard
 from jaxcnn.switches import find_maximum, from_indices, spread, to_indices
-from jaxcnn.taps import UNROLL, made_once, repeat
+from jaxcnn.taps import made_once, repeat
 from jaxcnn.window import Ints, Window
 
 NOWHERE = np.iinfo(np.int32).max
@@ -290,16 +290,16 @@ def _sum(x, table, axis):
     def by_table(x):
         if table.splits(x, axis):
             return jnp.sum(table.split(x, axis), axis + 1)
-        if table.width <= 2:
+        if table.width <= 2:  # read so seldom, a sum may be made anew
             return cell_by_cell(x)
         return lax.platform_dependent(x, cpu=made_once(cell_by_cell), default=cell_by_cell)
 
     def cell_by_cell(x):
-        read = _reader(x, table, axis, 0)
+        read = reader(x, table, axis, 0)
         return repeat(table.width, lambda t, total: total + read(t), jnp.zeros_like(read(0)))
 
-    by_mask = lambda x: jnp.sum(_mask(x, table, axis, 0), axis + 1)
-    return _unless_tpu(by_table, by_mask, table, axis, x)
+    by_mask = lambda x: jnp.sum(mask(x, table, axis, 0), axis + 1)
+    return unless_tpu(by_table, by_mask, table, axis, x)
 
 
 def _highest(x, index, table, axis, lowest):
@@ -311,7 +311,7 @@ def _highest(x, index, table, axis, lowest):
             y = jnp.max(cells, axis + 1)
             here = (cells == jnp.expand_dims(y, axis + 1)) | jnp.isnan(cells)
             return y, jnp.min(jnp.where(here, places, NOWHERE), axis + 1)
-        read, place = _reader(x, table, axis, lowest), _reader(index, table, axis, NOWHERE)
+        read, place = reader(x, table, axis, lowest), reader(index, table, axis, NOWHERE)
         y = repeat(table.width, lambda t, y: jnp.maximum(y, read(t)), jnp.full_like(read(0), lowest))
 
         def first(t, index):
@@ -321,11 +321,11 @@ def _highest(x, index, table, axis, lowest):
         return y, repeat(table.width, first, jnp.full(y.shape, NOWHERE, jnp.int32))
 
     def by_mask(x, index):
-        cells, places = _mask(x, table, axis, lowest), _mask(index, table, axis, NOWHERE)
+        cells, places = mask(x, table, axis, lowest), mask(index, table, axis, NOWHERE)
         start = jnp.asarray(lowest, x.dtype), jnp.asarray(NOWHERE, jnp.int32)
         return tuple(lax.reduce((cells, jnp.broadcast_to(places, cells.shape)), start, _higher, (axis + 1,)))
 
-    return _unless_tpu(by_table, by_mask, table, axis, x, index)
+    return unless_tpu(by_table, by_mask, table, axis, x, index)
 
 
 def _higher(one, other):
@@ -340,7 +340,7 @@ def _give_back(dy, index, below, table, axis):
     """What the windows of `table` give to each cell: of dy, and of the index the part that later axes want."""
 
     def by_table(dy, index):
-        read, place = _reader(dy, table, axis, 0), _reader(index, table, axis, -1)
+        read, place = reader(dy, table, axis, 0), reader(index, table, axis, -1)
 
         def add(t, found):
             dx, index = found
@@ -353,19 +353,12 @@ def _give_back(dy, index, below, table, axis):
         return repeat(table.width, add, (jnp.zeros(shape, dy.dtype), jnp.full(shape, -1, jnp.int32)))
 
     def by_mask(dy, index):
-        dx, cell = _mask(dy, table, axis, 0), _mask(index, table, axis, -1)
+        dx, cell = mask(dy, table, axis, 0), mask(index, table, axis, -1)
         here = cell // below == lax.broadcasted_iota(jnp.int32, cell.shape, axis)
         rest = jnp.max(jnp.where(here, cell % below, -1), axis + 1, initial=-1)
         return jnp.sum(jnp.where(here, dx, 0), axis + 1), rest
 
-    return _unless_tpu(by_table, by_mask, table, axis, dy, index)
-
-
-def _unless_tpu(by_table, by_mask, table, axis, *arrays):
-    """by_table(*arrays); on a TPU, to which reads of single rows cost copies, under a mask of rows and cells."""
-    if min(len(table.numbers), arrays[0].shape[axis]) > UNROLL:
-        return by_table(*arrays)
-    return lax.platform_dependent(*arrays, tpu=by_mask, default=by_table)
+    return unless_tpu(by_table, by_mask, table, axis, dy, index)
 
 
 def _sizes(planes, dtype):
@@ -375,29 +368,3 @@ def _sizes(planes, dtype):
         start, stop = bounds(n, o)
         sizes = sizes[..., None] * np.maximum(stop - start, 1)
     return jnp.asarray(sizes[None, ..., None], dtype)
-
-
-def _mask(x, table, axis, fill):
-    """x on an axis behind one of rows, with `fill` where a row does not see the cell."""
-    cells = np.arange(x.shape[axis])
-    seen = ((table.numbers[..., None] == cells) & table.counts[..., None]).any(1)
-    seen = np.expand_dims(seen, [*range(axis), *range(axis + 2, x.ndim + 1)])
-    return jnp.where(seen, jnp.expand_dims(x, axis), fill)
-
-
-def _reader(x, table, axis, fill):
-    """x as a function of t: x[…, table[·, t], …], with `fill` where an entry does not count."""
-    (rows, width), size = table.numbers.shape, x.shape[axis]
-    if size == 0:
-        return lambda t: jnp.full((*x.shape[:axis], rows, *x.shape[axis + 1 :]), fill, x.dtype)
-    copies = rows // size
-    if width == 1 and rows == size * copies:
-        return lambda t: jnp.repeat(x, copies, axis)
-    spread = (1,) * axis + (rows,) + (1,) * (x.ndim - axis - 1)
-    numbers, counts = jnp.asarray(table.numbers.T), jnp.asarray(table.counts.T)
-
-    def read(t):
-        taken = jnp.take(x, numbers[t], axis, mode="clip")
-        return taken if table.counts.all() else jnp.where(counts[t].reshape(spread), taken, fill)
-
-    return read

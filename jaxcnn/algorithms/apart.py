@@ -8,12 +8,12 @@ dimension, X has all taps. XLA transposes neither factor if the cells are last i
 """
 
 import math
-from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxcnn.algorithms import shifts
 from jaxcnn.algorithms.chunks import examples, sum_chunks
 from jaxcnn.taps import UNROLL, padded, read_taps
 from jaxcnn.window import Convolution
@@ -26,10 +26,9 @@ def fits(conv: Convolution) -> bool:
 
 
 def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
-    window, row, shifts, g = conv.window, conv.window, [0], conv.groups
+    window, row, starts, g = conv.window, conv.window, [0], conv.groups
     if window.dims > 1 and window.strides[0] == 1:
-        row = replace(window, size=(1, *window.size[1:]), pads=((0, 0), *window.pads[1:]))
-        shifts = [window.dilation[0] * i - window.pads[0][0] for i in range(window.size[0])]
+        row, starts = shifts.row_of(window), shifts.starts(window)
     rows, c, k = row.output[0], x.shape[-1] // g, dz.shape[-1] // g
 
     def product(x, dz):
@@ -37,14 +36,14 @@ def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array
         cells = jnp.stack([_groups_first(read(tap), g) for tap in range(row.taps)], -2)
         dz = lax.optimization_barrier(jnp.moveaxis(_groups_first(dz.astype(conv.accumulate), g), -1, 1))
         around, zero = [(0, 0, 0)], jnp.zeros((), dz.dtype)
-        ends = ([*around * 3, (shift, rows - dz.shape[3] - shift, 0), *around * (window.dims - 1)] for shift in shifts)
+        ends = ([*around * 3, (start, rows - dz.shape[3] - start, 0), *around * (window.dims - 1)] for start in starts)
         shifted = lax.optimization_barrier(jnp.stack([lax.pad(dz, zero, by) for by in ends], 1))
-        shifted, cells = shifted.reshape(g, len(shifts) * k, -1), cells.reshape(g, -1, row.taps * c)
+        shifted, cells = shifted.reshape(g, len(starts) * k, -1), cells.reshape(g, -1, row.taps * c)
         return lax.dot_general(shifted, cells, (((2,), (1,)), ((0,), (0,))), conv.precision)
 
-    bytes_of_one = math.prod(row.output) * g * (row.taps * c + len(shifts) * k) * conv.accumulate.itemsize
+    bytes_of_one = math.prod(row.output) * g * (row.taps * c + len(starts) * k) * conv.accumulate.itemsize
     dw = sum_chunks(product, x, dz, examples(CHUNK, bytes_of_one))
-    dw = dw.reshape(g, len(shifts), k, row.taps, c)
+    dw = dw.reshape(g, len(starts), k, row.taps, c)
     return dw.transpose(1, 3, 4, 0, 2).reshape(*window.size, c, g * k)
 
 

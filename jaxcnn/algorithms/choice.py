@@ -24,6 +24,7 @@ from jaxcnn.algorithms import (
     shifts,
     winograd,
 )
+from jaxcnn.algorithms.chunks import are_one
 from jaxcnn.algorithms.native import Algorithm
 from jaxcnn.taps import UNROLL
 from jaxcnn.window import Convolution, Window
@@ -36,7 +37,7 @@ SHORT = 3  # taps in one dimension; copies of dz for more, and none of x, make n
 SMALL = 9  # taps; the columns of a larger window cost as much as they win
 MOST = 64 * 64  # numbers of a tap of a group; with more of them a group has its own dense kernel gradient
 AT_ONCE = 16e6  # bytes of copies; more of them fall out of the cache before they are used
-THIN = 16  # channels; no more leave columns too little to be multiplied with
+THIN = 16  # channels; no more leave the forward map's columns, and the native kernel gradient, too little to multiply
 
 
 def forward(x: Shape, w: Shape, conv: Convolution) -> Algorithm:
@@ -83,7 +84,7 @@ def input_gradient(dz: Shape, w: Shape, conv: Convolution) -> Algorithm:
         return direct.input_gradient  # ResNeXt, groups of 4: 12 (8.6), merged 17 (13)
     each_apart = phases.convolutions(conv) == math.prod(conv.window.strides)
     if conv.groups > 1 and each_apart and direct.fits_phases(conv, w[-1] // conv.groups, w[-2]):
-        return partial(phases.input_gradient, forward=direct.forward)  # ResNeXt 3×3/2: 7.0 (8.0), merged 20 (14)
+        return partial(phases.input_gradient, forward=direct.forward)  # ResNeXt 3×3/2: 5.8 (5.8), merged 20 (14)
     if conv.groups > 1:
         return partial(grouped.input_gradient, dense=_run(input_gradient))
     if blocks.fits(conv) and w[-2] <= NARROW:  # ResNet 7×7/2: 53, phases 92; voxel decoder: 118, phases 621
@@ -106,7 +107,7 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
     if conv.groups > 1:
         dense, c, k = conv._replace(groups=1), x[-1] // conv.groups, dz[-1] // conv.groups
         strided = max(conv.window.strides) > 1 and not matmul.fits(dense)
-        if apart.fits(conv) and (strided or c * k <= MOST or _alone(x[0])):
+        if apart.fits(conv) and (strided or c * k <= MOST or are_one(x[0], 1)):
             return apart.kernel_gradient  # ResNeXt: 6.9 (5.3), merged 8.2 (7.9); /2: 8 (6), 20 (20), autodiff 5000
         chosen = matmul.fits(dense) or winograd.fits(dense) or conv.window.dims == 3
         return partial(grouped.kernel_gradient, dense=_run(kernel_gradient) if chosen else native.kernel_gradient)
@@ -126,19 +127,14 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
 
 def _in_columns(n: Any, c: int, k: int, window: Window) -> bool:
     """Whether the kernel gradient is faster with columns. Of one example, as under vmap, the native one is slow."""
-    alone = _alone(n)
+    alone = are_one(n, 1)
     if not 1 < window.taps <= (2 * UNROLL if alone and c <= NARROW else UNROLL):
-        return False  # AlexNet 11×11/4: 13 (8.2), in columns 13 (12)
+        return False  # AlexNet 11×11/4: 13 (9.6), in columns 11 (12)
     if window.dims == 1:  # M5: 2.8 (2.8), native 2.0 (1.9); one by one 3.0 (3.0), native 13 (12)
         return alone or k <= THIN < c
     if c <= NARROW:  # VGG 3×3 of 3: 4.9 (4.4), native 7.6 (5.6); LeNet 5×5: 0.8 (0.7), native 0.6 (0.5)
         return (k > THIN) != alone
     return k <= THIN or window.taps <= SMALL  # 3×3/2 of 16 to 8 channels, (8,112,112): 1.1 (1.1), native 3.2 (3.5)
-
-
-def _alone(n: Any) -> bool:
-    """Whether it is one example."""
-    return isinstance(n, int) and n == 1
 
 
 def of_batch(name: str, chosen: Algorithm, size: Any, a: Shape, b: Shape, conv: Convolution) -> Algorithm | None:

@@ -16,7 +16,7 @@ def examples(most: int | float, bytes_of_one: int) -> int:
     return max(1, int(most // bytes_of_one))
 
 
-def _are_one(n: Any, step: int) -> bool:
+def are_one(n: Any, step: int) -> bool:
     """Whether n examples are one chunk; not if n is unknown."""
     return isinstance(n, int) and n <= step
 
@@ -27,7 +27,7 @@ def sum_chunks(term: Callable, x: jax.Array, dz: jax.Array, step: int) -> jax.Ar
     A batch of unknown size goes one by one.
     """
     n = x.shape[0]
-    if _are_one(n, step):
+    if are_one(n, step):
         return term(x, dz)
     if isinstance(n, int):
         step = next((size for size in range(step, step // 2, -1) if n % size == 0), step)
@@ -56,7 +56,7 @@ def sum_products(factors: Callable, x: jax.Array, dz: jax.Array, step: int, prec
 
     of_all = jax.eval_shape(factors, x, dz)[0]
     (m, c), k = of_all[0].shape, of_all[1].shape[1]
-    if c > k and not (_are_one(x.shape[0], step) and m < c):
+    if c > k and not (are_one(x.shape[0], step) and m < c):
         exchanged = lax.optimization_barrier(sum_chunks(partial(products, exchanged=True), x, dz, step))
         return jnp.swapaxes(exchanged, -2, -1)
     return sum_chunks(products, x, dz, step)
@@ -69,7 +69,7 @@ def map_chunks(fn: Callable, x: jax.Array, step: int) -> jax.Array:
     which holds it from first to last and copies it for each (ResNet's step: 79 MB for 62).
     """
     n = x.shape[0]
-    if _are_one(n, step):
+    if are_one(n, step):
         return fn(x)
     step = max(d for d in range(1, step + 1) if n % d == 0) if isinstance(n, int) else 1
     of_one = jax.eval_shape(fn, x[:1])

@@ -16,7 +16,7 @@ from jax import lax
 
 from jaxcnn.algorithms.chunks import examples, sum_products
 from jaxcnn.algorithms.columns import to_columns
-from jaxcnn.window import Convolution
+from jaxcnn.window import Convolution, Window
 
 CHUNK = 4e6  # bytes of X and Z made at a time, or as many as dw has, which every chunk adds to
 
@@ -26,7 +26,7 @@ def fits(conv: Convolution) -> bool:
 
 
 def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
-    taps, c, k, row = conv.window.size[0], x.shape[-1], dz.shape[-1], _row(conv.window)
+    taps, c, k, row = conv.window.size[0], x.shape[-1], dz.shape[-1], row_of(conv.window)
     width = row.taps * c
 
     def factors(x, dz):
@@ -41,18 +41,22 @@ def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array
 
 def bytes_of_one(c: int, k: int, conv: Convolution) -> int:
     """X and Z of an example."""
-    row = _row(conv.window)
+    row = row_of(conv.window)
     return math.prod(row.output) * (row.taps * c + conv.window.size[0] * k) * conv.accumulate.itemsize
 
 
-def _row(window):
+def row_of(window: Window) -> Window:
+    """The taps along a row, over the rows of x itself."""
     return replace(window, size=(1, *window.size[1:]), pads=((0, 0), *window.pads[1:]))
+
+
+def starts(window: Window) -> list[int]:
+    """How far the taps down a column move dz."""
+    return [window.dilation[0] * i - window.pads[0][0] for i in range(window.size[0])]
 
 
 def _shifted(dz, conv):
     """Z (n, *rows of x, …, taps · k)."""
-    (rows, *_), (low, _) = conv.window.input, conv.window.pads[0]
-    starts = [conv.window.dilation[0] * i - low for i in range(conv.window.size[0])]
-    unmoved = [(0, 0, 0)] * (dz.ndim - 2)
-    pads = ([(0, 0, 0), (start, rows - dz.shape[1] - start, 0), *unmoved] for start in starts)
+    rows, unmoved = conv.window.input[0], [(0, 0, 0)] * (dz.ndim - 2)
+    pads = ([(0, 0, 0), (start, rows - dz.shape[1] - start, 0), *unmoved] for start in starts(conv.window))
     return jnp.concatenate([lax.pad(dz, jnp.zeros((), dz.dtype), by) for by in pads], -1)
