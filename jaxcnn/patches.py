@@ -137,14 +137,41 @@ _fold.defvjp(_fold_fwd, _fold_bwd)
 
 
 def _read(x, window):
-    read = read_taps(x, window, 0)
-    if window.taps > UNROLL:
-        cells = jnp.moveaxis(lax.map(read, jnp.arange(window.taps)), 0, -1)
-    else:
-        cells = jnp.stack([read(tap) for tap in range(window.taps)], -1)
-    return cells.reshape(x.shape[0], *window.output, x.shape[-1] * window.taps)
+    n, c = x.shape[0], x.shape[-1]
+    columns = n, *window.output, c * window.taps
+
+    def by_index(x):
+        before = [max(lo, 0) for lo, _ in window.pads]
+        x = jnp.pad(x, [(0, 0), *((lo, max(hi, 0)) for lo, (_, hi) in zip(before, window.pads)), (0, 0)])
+        for dim, lo in enumerate(before):
+            x = jnp.moveaxis(jnp.take(x, window.cells(dim) + lo, 1 + dim, mode="clip"), 2 + dim, -1)
+        return x.reshape(columns)
+
+    def positions_last(x):
+        read = read_taps(x, window, 0)
+        cells = [read(tap).reshape(n, -1, c).swapaxes(1, 2) for tap in range(window.taps)]
+        return jnp.stack(cells, 2).reshape(n, c * window.taps, -1).swapaxes(1, 2).reshape(columns)
+
+    return _unless_tpu(by_index, positions_last, x, window)
 
 
 def _write(cols, window):
-    cells = cols.reshape(cols.shape[0], *window.output, cols.shape[-1] // window.taps, window.taps)
-    return write_taps(cells.astype(accumulator(cols.dtype)), window).astype(cols.dtype)
+    n, c = cols.shape[0], cols.shape[-1] // window.taps
+    x = jax.ShapeDtypeStruct((n, *window.input, c), accumulator(cols.dtype))
+
+    def by_index(cols):
+        cells = cols.astype(x.dtype).reshape(n, *window.output, c, window.taps)
+        return write_taps(lambda tap: lax.dynamic_index_in_dim(cells, tap, -1, keepdims=False), x, window)
+
+    def positions_last(cols):
+        cells = cols.astype(x.dtype).reshape(n, -1, c * window.taps).swapaxes(1, 2).reshape(n, c, window.taps, -1)
+        return write_taps(lambda tap: cells[:, :, tap].swapaxes(1, 2).reshape(n, *window.output, c), x, window)
+
+    return _unless_tpu(by_index, positions_last, cols, window).astype(cols.dtype)
+
+
+def _unless_tpu(by_index, positions_last, array, window):
+    """by_index(array); on a TPU, which moves the cells of the last axis one by one, positions stand there meanwhile."""
+    if window.taps > UNROLL or 0 in array.shape or 0 in window.output:
+        return by_index(array)
+    return lax.platform_dependent(array, tpu=positions_last, default=by_index)

@@ -225,32 +225,49 @@ def _first_maximum_jvp(planes, primals, tangents):
 
 
 def _search(x, planes):
-    """`_first_maximum` of any windows, one dimension after the other; of one window at once on a CPU."""
+    """`_first_maximum` of any windows, one dimension after the other; of one window at once."""
     lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.floating) else jnp.iinfo(x.dtype).min
-    everywhere = np.arange(math.prod(planes.input), dtype=np.int32).reshape(1, *planes.input, 1)
-
-    def by_axes(y, index):
+    if not _one_window(planes):
+        y, index = x, _places(planes)
         for axis, n, o in _axes(planes):
             y, index = _highest(y, index, cells_of(n, o), axis, lowest)
         return y, index
+    axes = tuple(range(1, x.ndim - 1))
 
-    def at_once(x, index):
-        axes = range(1, x.ndim - 1)
+    def in_two_passes(x):
         y = jnp.max(x, axes, keepdims=True)
-        return y, jnp.min(jnp.where((x == y) | jnp.isnan(x), index, NOWHERE), axes, keepdims=True)
+        return y, jnp.min(jnp.where((x == y) | jnp.isnan(x), _places(planes), NOWHERE), axes, keepdims=True)
 
-    if set(planes.output) == {1} and 0 not in planes.input:
-        return lax.platform_dependent(x, jnp.asarray(everywhere), cpu=at_once, default=by_axes)
-    return by_axes(x, jnp.asarray(everywhere))
+    def in_one_pass(x):
+        start = jnp.asarray(lowest, x.dtype), jnp.asarray(NOWHERE, jnp.int32)
+        places = jnp.broadcast_to(_places(planes), x.shape)
+        return tuple(jnp.expand_dims(a, axes) for a in lax.reduce((x, places), start, _higher, axes))
+
+    return lax.platform_dependent(x, cpu=in_two_passes, default=in_one_pass)
 
 
 def _spread(dy, index, planes):
     """Σ of dy over the windows whose cell of this index it is."""
     dx, below = widen(dy), math.prod(planes.input)
+    if _one_window(planes):
+        return jnp.where(index == _places(planes), dx, 0)
     for axis, n, o in reversed(_axes(planes)):
         below //= max(n, 1)
         dx, index = _give_back(dx, index, below, windows_of(n, o), axis)
     return dx
+
+
+def _one_window(planes):
+    """Whether there is one alone, and it sees cells."""
+    return set(planes.output) == {1} and 0 not in planes.input
+
+
+def _places(planes):
+    """The row-major index of each cell, of shape (1, *spatial, 1)."""
+    shape, index = (1, *planes.input, 1), jnp.zeros((), jnp.int32)
+    for axis, n, _ in reversed(_axes(planes)):
+        index = index * n + lax.broadcasted_iota(jnp.int32, shape, axis)
+    return index
 
 
 def _to_planes(function, x, output_shape, channel_axis):

@@ -194,27 +194,46 @@ def _every_tap(window):
     return lambda tap, dy: jnp.where(tap < window.taps, dy, 0)
 
 
-def write_taps(cells: jax.Array, window: Window) -> jax.Array:
-    """The adjoint of reading: the cells (n, *output, c, taps) summed where they came from, (n, *spatial, c)."""
-    n, c, output, strides = cells.shape[0], cells.shape[-2], window.output, window.strides
+def write_taps(cells: Callable[[Any], jax.Array], x: jax.ShapeDtypeStruct, window: Window) -> jax.Array:
+    """The adjoint of reading: the cells (n, *output, c) of each tap summed where they came from, an array like x.
+
+    Write a + lo = s·m + r: each phase r of the strides is a sum over its taps, all phases then lie side by side. Where
+    these are many, every tap is added to a whole x̃.
+    """
+    n, c, output, strides = x.shape[0], x.shape[-1], window.output, window.strides
     if 0 in output:
-        return jnp.zeros((n, *window.input, c), cells.dtype)
+        return jnp.zeros(x.shape, x.dtype)
     blocks = whole_strides(window)
 
-    def add(tap, x):
+    def place(tap):
+        """The residues of a tap, and its blocks."""
         offset = [d * i for d, i in zip(window.dilation, _unravel(tap, window.size))]
-        part = lax.dynamic_index_in_dim(cells, tap, -1, keepdims=False)
-        if isinstance(tap, int):
-            ends = [(a, m * s - a - (o - 1) * s - 1, s - 1) for a, m, o, s in zip(offset, blocks, output, strides)]
-            placed = lax.pad(part, jnp.zeros((), part.dtype), [(0, 0, 0), *ends, (0, 0, 0)])
-            return x + placed.reshape(x.shape)
-        start = (0, *interleave((a // s, a % s) for a, s in zip(offset, strides)), 0)
-        part = part.reshape(n, *interleave((o, 1) for o in output), c)
-        return lax.dynamic_update_slice(x, lax.dynamic_slice(x, start, part.shape) + part, start)
+        return [a % s for a, s in zip(offset, strides)], [a // s for a, s in zip(offset, strides)]
 
-    x = repeat(window.taps, add, jnp.zeros((n, *interleave(zip(blocks, strides)), c), cells.dtype))
-    x = x.reshape(n, *(m * s for m, s in zip(blocks, strides)), c)
-    return _pad(x, [(-lo, a + lo - m * s) for a, m, s, (lo, _) in zip(window.input, blocks, strides, window.pads)], 0)
+    def phase(r):
+        total = jnp.zeros((n, *blocks, c), x.dtype)
+        for tap in range(window.taps):
+            residue, start = place(tap)
+            if residue == list(r):
+                total += _pad(cells(tap), [(a, m - a - o) for a, m, o in zip(start, blocks, output)], 0)
+        return total
+
+    def add(tap, whole):
+        start = (0, *interleave(zip(*reversed(place(tap)))), 0)
+        part = cells(tap).reshape(n, *interleave((o, 1) for o in output), c)
+        return lax.dynamic_update_slice(whole, lax.dynamic_slice(whole, start, part.shape) + part, start)
+
+    if window.taps > UNROLL or math.prod(strides) > UNROLL:
+        whole = jnp.zeros((n, *interleave(zip(blocks, strides)), c), x.dtype)
+        whole = lax.fori_loop(0, window.taps, add, whole)
+    else:
+        phases = jnp.stack([phase(r) for r in itertools.product(*map(range, strides))], 1)
+        phases = phases.reshape(n, *strides, *blocks, c)
+        pairs = interleave((1 + window.dims + i, 1 + i) for i in range(window.dims))
+        whole = phases.transpose(0, *pairs, phases.ndim - 1)
+    sizes = [m * s for m, s in zip(blocks, strides)]
+    pads = [(-lo, a + lo - m) for a, m, (lo, _) in zip(window.input, sizes, window.pads)]
+    return _pad(whole.reshape(n, *sizes, c), pads, 0)
 
 
 def sum_taps(

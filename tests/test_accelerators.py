@@ -73,7 +73,16 @@ def test_selection_is_the_maximum_of_the_switches(dtype, size, options):
     assert_close((dx, *several), (expected_dx, expected_dx, -expected_dx), 1e-6)
 
 
-FORMS = ("max_unpool", "lp_pool", "adaptive_avg_pool", "adaptive_max_pool", "global_avg_pool", "global_max_pool")
+FORMS = (
+    "max_unpool",
+    "lp_pool",
+    "adaptive_avg_pool",
+    "adaptive_max_pool",
+    "global_avg_pool",
+    "global_max_pool",
+    "unfold",
+    "fold",
+)
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])

@@ -28,6 +28,7 @@ FOLD = [
     Case("fold", ((2, 4, 6),), {"window": (3,), "dilation": 2, "padding": ((-1, 2),), "output_shape": 7}),
     Case("fold", ((2, 3, 70),), {"window": (70,), "strides": 7, "output_shape": 90}),
     Case("fold", ((2, 12, 3, 4),), {"window": 2, "output_shape": (4, 5), "channel_axis": 1}),
+    Case("fold", ((2, 2, 2, 2),), {"window": (2, 1), "strides": (66, 2), "output_shape": (68, 3)}),
     Case("fold", ((1, 2, 2, 2, 8),), {"window": 2, "strides": 2, "output_shape": (5, 4, 4)}),
     Case("fold", ((0, 3, 4, 4),), {"window": 2, "output_shape": (4, 5)}),
 ]
