@@ -207,6 +207,17 @@ def test_columns(x, w, options, name, x64, monkeypatch):
     assert_native(getattr(columns, name), name, x, w, convolution(x, w, **options))
 
 
+@pytest.mark.parametrize("strip", [1, 1000], ids=["row by row", "few rows"])
+@over(DENSE)
+def test_strips_of_an_example(x, w, options, strip, x64, monkeypatch):
+    monkeypatch.setattr(chunks, "LARGE", 0)
+    monkeypatch.setattr(chunks, "STRIP", strip)
+    conv = convolution(x, w, **options)
+    for algorithm in (columns, shifts):
+        if algorithm is columns or shifts.fits(conv):
+            assert_native(algorithm.kernel_gradient, "kernel_gradient", x, w, conv)
+
+
 @pytest.mark.parametrize("examples, step", [(7, 3), (6, 3), (6, 4), (2, 5)])
 def test_chunks_with_a_rest(examples, step, x64):
     """7 examples in chunks of 3: one, then two chunks. 6 in chunks of 4: two of 3."""

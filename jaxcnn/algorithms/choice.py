@@ -34,6 +34,7 @@ NARROW = 8  # channels; fewer leave a convolution with stride 1 too little to mu
 FEW = 16  # convolutions that a program may become
 WIDE = 32  # channels; fewer make the transforms of tiles dearer than the products
 SHORT = 3  # taps in one dimension; copies of dz for more, and none of x, make no square matrices
+LONG = 128  # numbers of a window of x; with no more of them the copies of x are too narrow for a product
 SMALL = 9  # taps; the columns of a larger window cost as much as they win
 MOST = 64 * 64  # numbers of a tap of a group; with more of them a group has its own dense kernel gradient
 AT_ONCE = 16e6  # bytes of copies; more of them fall out of the cache before they are used
@@ -41,8 +42,9 @@ THIN = 16  # channels; no more leave the forward map's columns, and the native k
 
 
 def forward(x: Shape, w: Shape, conv: Convolution) -> Algorithm:
-    if matmul.fits(conv):
-        return matmul.forward
+    if matmul.fits(conv):  # 3×3/3 of 96 to 48 channels, (2,56,56): 1.9 (1.6), columns 0.85 (0.54)
+        small = conv.window.dims < 3 and 4 < conv.window.taps <= SMALL and x[-1] > NARROW
+        return columns.forward if small else matmul.forward
     if conv.groups == x[-1] > 1 and fourier.fits(conv):  # RepLKNet 31×31: 1.8 (1.6), tap by tap 42 (11)
         return fourier.forward
     if conv.groups == x[-1] > 1:  # MobileNet 3×3: 2.4, by autodiff 145
@@ -98,8 +100,9 @@ def input_gradient(dz: Shape, w: Shape, conv: Convolution) -> Algorithm:
 
 
 def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
-    if matmul.fits(conv):
-        return matmul.kernel_gradient
+    c, k, taps = x[-1], dz[-1], conv.window.taps
+    if matmul.fits(conv) and (c <= NARROW or not 1 < taps <= SMALL):
+        return matmul.kernel_gradient  # ConvNeXt's 4×4/4: 4.0 (2.2), columns 6.2 (3.3); 3×3/3: 9.7 (8.8), 6.5 (4.7)
     if conv.groups == x[-1] > 1 and fourier.fits(conv):  # RepLKNet 31×31: 1.7 (1.4), tap by tap 10 (17)
         return fourier.kernel_gradient
     if conv.groups == x[-1] > 1:  # MobileNet 3×3: 4.8, as one sum for each tap 63 (63)
@@ -113,15 +116,15 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
         return partial(grouped.kernel_gradient, dense=_run(kernel_gradient) if chosen else native.kernel_gradient)
     if conv.window.dims == 3 and max(conv.window.strides) > 1 and x[-1] <= NARROW:
         return columns.kernel_gradient  # voxel decoder: 7.9 (7.6), planes 14
-    if planes.fits(conv):  # C3D: 51, columns 116
+    if planes.fits(conv) and not matmul.fits(conv):  # C3D: 51, columns 116
         return partial(planes.kernel_gradient, dense=_run(kernel_gradient))
-    c, k, taps = x[-1], dz[-1], conv.window.taps
     in_tiles = winograd.fits(conv) and winograd.pays(conv, x[0], c, k)
-    if in_tiles and c >= 2 * WIDE and k >= WIDE:  # ResNet 3×3, 128 channels: 16 (16), native 26 (22)
+    if in_tiles and c >= WIDE and k > THIN and c * k >= WIDE**2:  # ResNet 3×3, 128 channels: 16 (16), native 26 (22)
         return winograd.kernel_gradient
-    most = SHORT if conv.window.dims == 1 else UNROLL
-    if shifts.fits(conv) and c > NARROW and 1 < taps <= most:  # U-Net 3×3, 16: 8.1 (8.8), native 9.2 (12)
-        return shifts.kernel_gradient
+    if conv.window.dims == 1 and taps <= SHORT and shifts.fits(conv) and c > NARROW:
+        return shifts.kernel_gradient if k <= c else columns.kernel_gradient  # causal, 32 to 128: 1.5 (1.5), 0.9 (0.9)
+    if conv.window.dims > 1 and taps <= UNROLL and shifts.fits(conv) and c >= NARROW and c * taps > LONG:
+        return shifts.kernel_gradient  # U-Net 3×3, 16: 8.1 (8.8), native 9.2 (12); 7×7 of 8: 2.9 (6.6), native 5.3 (8)
     return columns.kernel_gradient if _in_columns(x[0], c, k, conv.window) else native.kernel_gradient
 
 

@@ -1,6 +1,8 @@
 """A batch in chunks of a few examples: what is made of one stays in the cache until it is used."""
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,6 +11,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn.shards import vary_alike
+from jaxcnn.window import Convolution
+
+LARGE = 8e6  # bytes made of one example; of more it is divided
+STRIP = 2e6  # bytes made of a strip of it
 
 
 def examples(most: int | float, bytes_of_one: int) -> int:
@@ -19,6 +25,32 @@ def examples(most: int | float, bytes_of_one: int) -> int:
 def are_one(n: Any, step: int) -> bool:
     """Whether n examples are one chunk; not if n is unknown."""
     return isinstance(n, int) and n <= step
+
+
+def in_strips(x: jax.Array, dz: jax.Array, conv: Convolution, bytes_of_one: int) -> tuple:
+    """x, dz and conv of a kernel gradient, with strips of rows as examples where `bytes_of_one` of these are too many.
+
+    1×7 of 64 to 12 channels, (4, 112, 112): dw 53 (41) ms, in strips 11 (10).
+    """
+    if bytes_of_one <= LARGE:
+        return x, dz, conv
+    window, n, outputs = conv.window, x.shape[0], dz.shape[1]
+    rows = -(-outputs // math.ceil(bytes_of_one / STRIP))
+    strips, step = -(-outputs // rows), rows * window.strides[0]
+    height = step - window.strides[0] + window.extent[0]
+
+    def rows_of(a, before, size):
+        pads = [(0, 0, 0), (before, size - before - a.shape[1], 0), *[(0, 0, 0)] * (a.ndim - 2)]
+        return lax.pad(a, jnp.zeros((), a.dtype), pads)
+
+    padded = rows_of(x, window.pads[0][0], (strips - 1) * step + height)
+    cells = jnp.stack([padded[:, i * step : i * step + height] for i in range(strips)], 1)
+    window = replace(window, input=(height, *window.input[1:]), pads=((0, 0), *window.pads[1:]))
+    return (
+        cells.reshape(n * strips, height, *x.shape[2:]),
+        rows_of(dz, 0, strips * rows).reshape(n * strips, rows, *dz.shape[2:]),
+        conv._replace(window=window),
+    )
 
 
 def sum_chunks(term: Callable, x: jax.Array, dz: jax.Array, step: int) -> jax.Array:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn.algorithms.chunks import examples, map_chunks, sum_chunks, sum_products
+from jaxcnn.algorithms.chunks import examples, in_strips, map_chunks, sum_chunks, sum_products
 from jaxcnn.taps import UNROLL, interleave, read_taps, whole_strides
 from jaxcnn.window import Convolution
 
@@ -33,6 +33,7 @@ def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
 def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
     """dw = Σ over chunks of columns(x)ᵀ · dz."""
     c, k, taps = x.shape[-1], dz.shape[-1], conv.window.taps
+    x, dz, conv = in_strips(x, dz, conv, size((1, c), conv))
     outputs = lambda dz: dz.astype(conv.accumulate).reshape(-1, k)
     step = examples(CHUNK, size((1, c), conv))
     if c <= NARROW and taps > FEW:

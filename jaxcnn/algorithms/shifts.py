@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcnn.algorithms.chunks import examples, sum_products
+from jaxcnn.algorithms.chunks import examples, in_strips, sum_products
 from jaxcnn.algorithms.columns import to_columns
 from jaxcnn.window import Convolution, Window
 
@@ -26,7 +26,9 @@ def fits(conv: Convolution) -> bool:
 
 
 def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
-    taps, c, k, row = conv.window.size[0], x.shape[-1], dz.shape[-1], row_of(conv.window)
+    taps, c, k = conv.window.size[0], x.shape[-1], dz.shape[-1]
+    x, dz, conv = in_strips(x, dz, conv, bytes_of_one(c, k, conv))
+    row = row_of(conv.window)
     width = row.taps * c
 
     def factors(x, dz):
