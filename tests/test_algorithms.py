@@ -136,11 +136,12 @@ def test_planes(x, w, options, name, x64):
 
 
 @pytest.mark.parametrize("name", MAPS)
-@pytest.mark.parametrize("most", [1, 2, 16])
+@pytest.mark.parametrize("width", [1, 4], ids=["as they are", "merged"])
+@pytest.mark.parametrize("most", [1, 16], ids=["in a loop", "written out"])
 @over(GROUPED)
-def test_grouped(x, w, options, most, name, x64, monkeypatch):
+def test_grouped(x, w, options, most, width, name, x64, monkeypatch):
     monkeypatch.setattr(grouped, "MOST", most)
-    monkeypatch.setattr(grouped, "WIDTH", 1)
+    monkeypatch.setattr(grouped, "WIDTH", width)
     assert_native(
         partial(getattr(grouped, name), dense=getattr(native, name)), name, x, w, convolution(x, w, **options)
     )

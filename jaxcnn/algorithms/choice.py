@@ -84,7 +84,7 @@ def input_gradient(dz: Shape, w: Shape, conv: Convolution) -> Algorithm:
         return fourier.input_gradient if large else depthwise.input_gradient
     if conv.groups > 1 and max(conv.window.strides) == 1 and direct.fits(conv, w[-1] // conv.groups, w[-2]):
         return direct.input_gradient  # ResNeXt, groups of 4: 12 (8.6), merged 17 (13)
-    each_apart = phases.convolutions(conv) == math.prod(conv.window.strides)
+    each_apart = 1 < phases.convolutions(conv) == math.prod(conv.window.strides)
     if conv.groups > 1 and each_apart and direct.fits_phases(conv, w[-1] // conv.groups, w[-2]):
         return partial(phases.input_gradient, forward=direct.forward)  # ResNeXt 3×3/2: 5.8 (5.8), merged 20 (14)
     if conv.groups > 1:

@@ -2,22 +2,23 @@
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxcnn.algorithms.native import Algorithm
 from jaxcnn.window import Convolution
 
 WIDTH = 16  # channels that a merged group has at least
-MOST = 16  # merged groups: each is a convolution of its own in the program
+MOST = 16  # merged groups that are each a convolution of its own in the program; more go in a loop
 
 
 def forward(x: jax.Array, w: jax.Array, conv: Convolution, dense: Algorithm) -> jax.Array:
     parts = merged(w.shape[-2], conv)
-    return _each(dense, _split(x, parts), _block_diagonal(w, parts, conv), conv)
+    return jnp.concatenate(_each(dense, _split(x, parts), _block_diagonal(w, parts, conv), conv), -1)
 
 
 def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution, dense: Algorithm) -> jax.Array:
     parts = merged(w.shape[-2], conv)
-    return _each(dense, _split(dz, parts), _block_diagonal(w, parts, conv), conv)
+    return jnp.concatenate(_each(dense, _split(dz, parts), _block_diagonal(w, parts, conv), conv), -1)
 
 
 def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution, dense: Algorithm) -> jax.Array:
@@ -25,21 +26,25 @@ def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution, dense: Algor
     g, c, k = conv.groups, x.shape[-1] // conv.groups, dz.shape[-1] // conv.groups
     parts = merged(c, conv)
     m = g // parts
-    blocks = [dense(*pair, conv._replace(groups=1)) for pair in zip(_split(x, parts), _split(dz, parts))]
-    dw = jnp.stack(blocks, -2).reshape(*conv.window.size, m, c, parts, m, k)
+    dw = jnp.stack(_each(dense, _split(x, parts), _split(dz, parts), conv), -2).reshape(
+        *conv.window.size, m, c, parts, m, k
+    )
     diagonal = jnp.stack([dw[..., i, :, :, i, :] for i in range(m)], -2)
     return diagonal.reshape(*conv.window.size, c, g * k)
 
 
 def merged(channels: int, conv: Convolution) -> int:
-    """Into how many groups: the most that are wide enough, and not too many."""
+    """Into how many groups: the most that are wide enough."""
     g = conv.groups
-    fit = [parts for parts in range(1, g + 1) if g % parts == 0 and parts <= MOST and g // parts * channels >= WIDTH]
-    return max(fit, default=1)
+    return max((parts for parts in range(1, g + 1) if g % parts == 0 and g // parts * channels >= WIDTH), default=1)
 
 
-def _each(dense, arrays, kernels, conv):
-    return jnp.concatenate([dense(a, w, conv._replace(groups=1)) for a, w in zip(arrays, kernels)], -1)
+def _each(dense, arrays, others, conv):
+    """64 groups of 16 channels, (8, 14, 14): 9.4 ms, as 16 groups of 64 24."""
+    of_one = lambda pair: dense(*pair, conv._replace(groups=1))
+    if len(arrays) > MOST:
+        return [*lax.map(of_one, (jnp.stack(arrays), jnp.stack(others)))]
+    return [*map(of_one, zip(arrays, others))]
 
 
 def _split(a, parts):
