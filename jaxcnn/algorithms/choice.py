@@ -34,6 +34,9 @@ NARROW = 8  # channels; fewer leave a convolution with stride 1 too little to mu
 FEW = 16  # convolutions that a program may become
 WIDE = 32  # channels; fewer make the transforms of tiles dearer than the products
 SHORT = 3  # taps in one dimension; copies of dz for more, and none of x, make no square matrices
+SUMMED = (
+    128  # taps of a channel that are summed one by one: 9×9/2 in 1.6 (1.6), by transforms 8.2 (6.3); 13×13 in 180, 25
+)
 LONG = 128  # numbers of a window of x; with no more of them the copies of x are too narrow for a product
 SMALL = 9  # taps; the columns of a larger window cost as much as they win
 MOST = 64 * 64  # numbers of a tap of a group; with more of them a group has its own dense kernel gradient
@@ -45,10 +48,10 @@ def forward(x: Shape, w: Shape, conv: Convolution) -> Algorithm:
     if matmul.fits(conv):  # 3×3/3 of 96 to 48 channels, (2,56,56): 1.9 (1.6), columns 0.85 (0.54)
         small = conv.window.dims < 3 and 4 < conv.window.taps <= SMALL and x[-1] > NARROW
         return columns.forward if small else matmul.forward
-    if conv.groups == x[-1] > 1 and fourier.fits(conv):  # RepLKNet 31×31: 1.8 (1.6), tap by tap 42 (11)
-        return fourier.forward
-    if conv.groups == x[-1] > 1:  # MobileNet 3×3: 2.4, by autodiff 145
-        return depthwise.forward if conv.window.taps <= UNROLL else native.forward
+    if conv.groups == x[-1] > 1 and conv.window.taps <= SUMMED:  # MobileNet 3×3: 2.4, by autodiff 145
+        return depthwise.forward
+    if conv.groups == x[-1] > 1:  # RepLKNet 31×31: 1.8 (1.6), tap by tap 42 (11)
+        return fourier.forward if fourier.fits(conv) else native.forward
     # MobileNet 3×3/2 of 3: 2.5 (2.5), native 9.9 (3.2); ResNeXt, groups of 4: 11 (8.0), merged 16 (14)
     if direct.fits(conv, w[-2], w[-1] // conv.groups):
         return direct.forward
@@ -78,10 +81,12 @@ def input_gradient(dz: Shape, w: Shape, conv: Convolution) -> Algorithm:
     if matmul.fits(conv):  # ViT 16×16: 15, by autodiff 526
         return matmul.input_gradient
     if conv.groups > 1 and w[-2] == 1:
-        large = fourier.fits(conv) and conv.window.taps > fourier.TAPS * math.prod(conv.window.strides)
-        if max(conv.window.strides) == 1 and conv.window.taps > UNROLL and not large:
-            return native.input_gradient
-        return fourier.input_gradient if large else depthwise.input_gradient
+        dense, taps = max(conv.window.strides) == 1, conv.window.taps
+        if taps <= (SUMMED if dense else fourier.TAPS * math.prod(conv.window.strides)):
+            return depthwise.input_gradient
+        if fourier.fits(conv):
+            return fourier.input_gradient
+        return native.input_gradient if dense else depthwise.input_gradient
     if conv.groups > 1 and max(conv.window.strides) == 1 and direct.fits(conv, w[-1] // conv.groups, w[-2]):
         return direct.input_gradient  # ResNeXt, groups of 4: 12 (8.6), merged 17 (13)
     each_apart = 1 < phases.convolutions(conv) == math.prod(conv.window.strides)
