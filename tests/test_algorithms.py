@@ -27,6 +27,7 @@ from jaxcnn.algorithms import (
     native,
     phases,
     planes,
+    products,
     shifts,
     winograd,
 )
@@ -161,6 +162,15 @@ def test_depthwise(x, w, options, loops, name, x64, monkeypatch):
 @over([row for row in GROUPED if row[1][-2] == 1])
 def test_fourier(x, w, options, name, x64):
     assert_native(getattr(fourier, name), name, x, w, convolution(x, w, **options))
+
+
+@over([row for row in DENSE if products.fits(convolution(*row[:2], **row[2]), 0, 0)])
+def test_products(x, w, options, x64, monkeypatch):
+    monkeypatch.setattr(products, "CHUNK", 1)
+    conv = convolution(x, w, **options)
+    assert_native(products.input_gradient, "input_gradient", x, w, conv)
+    if max(conv.window.strides) == 1:
+        assert_native(products.forward, "forward", x, w, conv)
 
 
 @over([row for row in DENSE if len(row[0]) == 4])

@@ -21,6 +21,7 @@ from jaxcnn.algorithms import (
     native,
     phases,
     planes,
+    products,
     shifts,
     winograd,
 )
@@ -57,13 +58,16 @@ def forward(x: Shape, w: Shape, conv: Convolution) -> Algorithm:
         return direct.forward
     if conv.groups > 1:  # ResNeXt, 32 groups: 8.5 (9.3), native 64 (27)
         return partial(grouped.forward, dense=_run(forward))
+    c, k = w[-2:]
+    slow = conv.window.dims != 2 or c <= THIN or native.on_one_core(conv, c, k)
+    if slow and max(conv.window.strides) == 1 and products.fits(conv, k, c):
+        return products.forward  # dilated 3×3, 96 to 3 channels: 3.1, native 40 (2.4); 16 to 4: 1.4 (1.2), 3.1 (3.5)
     if blocks.fits(conv) and x[-1] <= NARROW and conv.window.dims == 3:
         return partial(blocks.forward, dense=_run(forward))
     if planes.fits(conv):  # C3D: 47, native 61
         return partial(planes.forward, dense=_run(forward))
     if math.prod(conv.window.input) < conv.window.taps <= UNROLL:  # ResNet 3×3 on (32,2,2,512): 4 (4), native 263 (253)
         return columns.forward
-    c, k = w[-2:]
     if winograd.fits(conv) and winograd.pays(conv, x[0], c, k) and min(c, k) >= WIDE:  # ResNet: 24 (24), native 48 (31)
         return winograd.forward
     if native.on_one_core(conv, c, k):
@@ -95,7 +99,10 @@ def input_gradient(dz: Shape, w: Shape, conv: Convolution) -> Algorithm:
         return partial(phases.input_gradient, forward=direct.forward)  # ResNeXt 3×3/2: 5.8 (5.8), merged 20 (14)
     if conv.groups > 1:
         return partial(grouped.input_gradient, dense=_run(input_gradient))
-    if blocks.fits(conv) and w[-2] <= NARROW:  # ResNet 7×7/2: 53, phases 92; voxel decoder: 118, phases 621
+    c, k = w[-2:]
+    if max(conv.window.strides) > 1 and 2 * c <= NARROW and products.fits(conv, c, k):
+        return products.input_gradient  # voxel decoder: 25 (25), blocks 86 (34); ResNet 7×7/2: 25 (24), 35 (37)
+    if blocks.fits(conv) and c <= NARROW:  # 5×5/2 of 8 to 64 channels, (8,112,112): 4.5, phases 12
         return partial(blocks.input_gradient, dense=_run(input_gradient))
     flipped = conv._replace(window=conv.window.mirrored())
     if max(conv.window.strides) == 1 and forward(dz, (*w[:-2], w[-1], w[-2]), flipped) is winograd.forward:

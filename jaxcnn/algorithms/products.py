@@ -1,0 +1,47 @@
+"""The input gradient by products of every position with all taps, each then put in its place (col2im).
+
+    P[(i,c),n,p] = Σ_k w[i,c,k] · dz[n,p,k]                 dx̃[n,a,c] = Σ_{(p,i): s·p + d·i = a} P[(i,c),n,p]
+
+One matrix product, for few channels of x: columns of dz would be as many times wider as k is more than c. Positions are
+last in P, so that its sum is one of long rows. With stride 1 the forward map is the same, with the flipped kernel.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxcnn.algorithms.chunks import examples, map_chunks
+from jaxcnn.algorithms.native import flipped
+from jaxcnn.taps import UNROLL, write_taps
+from jaxcnn.window import Convolution
+
+CHUNK = 4e6  # bytes of P made at a time
+MOST = 4  # times as many numbers as dz or, forward, x has
+
+
+def fits(conv: Convolution, c: int, k: int) -> bool:
+    """For k channels of what is multiplied and c of the result."""
+    taps = conv.window.taps
+    return conv.groups == 1 and 1 < taps <= UNROLL and taps * c <= MOST * k
+
+
+def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
+    return input_gradient(x, flipped(w, conv), conv._replace(window=conv.window.mirrored()))
+
+
+def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
+    window, taps, (c, k) = conv.window, conv.window.taps, w.shape[-2:]
+    rows = w.astype(conv.accumulate).reshape(taps * c, k)
+
+    def part(dz):
+        n, dz = dz.shape[0], dz.astype(conv.accumulate)
+        products = lax.dot_general(rows, dz, (((1,), (dz.ndim - 1,)), ((), ())), conv.precision)
+        products = products.reshape(taps, c * n, *window.output, 1)
+        planes = jax.ShapeDtypeStruct((c * n, *window.input, 1), products.dtype)
+        dx = write_taps(lambda tap: products[tap], planes, window)
+        return jnp.moveaxis(dx.reshape(c, n, *window.input), 0, -1)
+
+    bytes_of_one = taps * c * math.prod(window.output) * conv.accumulate.itemsize
+    return map_chunks(part, dz, examples(CHUNK, bytes_of_one))
