@@ -132,7 +132,7 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
     if planes.fits(conv) and not matmul.fits(conv):  # C3D: 51, columns 116
         return partial(planes.kernel_gradient, dense=_run(kernel_gradient))
     in_tiles = winograd.fits(conv) and winograd.pays(conv, x[0], c, k)
-    if in_tiles and c >= WIDE and k > THIN and c * k >= WIDE**2:  # ResNet 3×3, 128 channels: 16 (16), native 26 (22)
+    if in_tiles and c >= WIDE and k > THIN and c * k > WIDE**2:  # ResNet 3×3, 128 channels: 16 (16), native 26 (22)
         return winograd.kernel_gradient
     if conv.window.dims == 1 and taps <= SHORT and shifts.fits(conv) and c > NARROW:
         return shifts.kernel_gradient if k <= c else columns.kernel_gradient  # causal, 32 to 128: 1.5 (1.5), 0.9 (0.9)
