@@ -1,7 +1,7 @@
 """Which algorithm computes which map on a CPU: decided by window and shapes, while tracing.
 
-The numbers are milliseconds on 2 cores in float32, JAX 0.10.2 (0.12), of rows of `benchmarks/ops.py` or, where an
-algorithm lost, of the same row computed by it.
+The numbers are milliseconds on 2 cores in float32, JAX 0.10.2 (0.12), of rows of `benchmarks/ops.py`, or of the
+shapes that are named, and of the same computed by the algorithm that lost.
 """
 
 import math
