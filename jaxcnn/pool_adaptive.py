@@ -239,9 +239,7 @@ def _search(x, planes):
         return y, jnp.min(jnp.where((x == y) | jnp.isnan(x), _places(planes), NOWHERE), axes, keepdims=True)
 
     def in_one_pass(x):
-        start = jnp.asarray(lowest, x.dtype), jnp.asarray(NOWHERE, jnp.int32)
-        places = jnp.broadcast_to(_places(planes), x.shape)
-        return tuple(jnp.expand_dims(a, axes) for a in lax.reduce((x, places), start, _higher, axes))
+        return tuple(jnp.expand_dims(a, axes) for a in _reduce(x, _places(planes), lowest, axes))
 
     return lax.platform_dependent(x, cpu=in_two_passes, default=in_one_pass)
 
@@ -338,11 +336,15 @@ def _highest(x, index, table, axis, lowest):
         return y, repeat(table.width, first, jnp.full(y.shape, NOWHERE, jnp.int32))
 
     def by_mask(x, index):
-        cells, places = mask(x, table, axis, lowest), mask(index, table, axis, NOWHERE)
-        start = jnp.asarray(lowest, x.dtype), jnp.asarray(NOWHERE, jnp.int32)
-        return tuple(lax.reduce((cells, jnp.broadcast_to(places, cells.shape)), start, _higher, (axis + 1,)))
+        return _reduce(mask(x, table, axis, lowest), mask(index, table, axis, NOWHERE), lowest, (axis + 1,))
 
     return unless_tpu(by_table, by_mask, table, axis, x, index)
+
+
+def _reduce(cells, places, lowest, axes):
+    """The maximum over the axes and the lowest place that has it, in one pass."""
+    start = jnp.asarray(lowest, cells.dtype), jnp.asarray(NOWHERE, jnp.int32)
+    return tuple(lax.reduce((cells, jnp.broadcast_to(places, cells.shape)), start, _higher, axes))
 
 
 def _higher(one, other):

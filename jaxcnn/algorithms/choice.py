@@ -35,9 +35,7 @@ NARROW = 8  # channels; fewer leave a convolution with stride 1 too little to mu
 FEW = 16  # convolutions that a program may become
 WIDE = 32  # channels; fewer make the transforms of tiles dearer than the products
 SHORT = 3  # taps in one dimension; copies of dz for more, and none of x, make no square matrices
-SUMMED = (
-    128  # taps of a channel that are summed one by one: 9×9/2 in 1.6 (1.6), by transforms 8.2 (6.3); 13×13 in 180, 25
-)
+SUMMED = 128  # taps of a channel that are summed one by one: 9×9/2 in 1.6 (1.6), by transforms 8.2 (6.3)
 LONG = 128  # numbers of a window of x; with no more of them the copies of x are too narrow for a product
 SMALL = 9  # taps; the columns of a larger window cost as much as they win
 MOST = 64 * 64  # numbers of a tap of a group; with more of them a group has its own dense kernel gradient
