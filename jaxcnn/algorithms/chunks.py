@@ -11,10 +11,11 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn.shards import vary_alike
+from jaxcnn.taps import UNROLL
 from jaxcnn.window import Convolution
 
 LARGE = 8e6  # bytes made of one example; of more it is divided
-STRIP = 2e6  # bytes made of a strip of it
+STRIP = 2e6  # bytes made of a strip of it; of more if there were too many to be written out
 
 
 def examples(most: int | float, bytes_of_one: int) -> int:
@@ -35,7 +36,7 @@ def in_strips(x: jax.Array, dz: jax.Array, conv: Convolution, bytes_of_one: int)
     if bytes_of_one <= LARGE:
         return x, dz, conv
     window, n, outputs = conv.window, x.shape[0], dz.shape[1]
-    rows = -(-outputs // math.ceil(bytes_of_one / STRIP))
+    rows = -(-outputs // math.ceil(min(bytes_of_one / STRIP, UNROLL)))
     strips, step = -(-outputs // rows), rows * window.strides[0]
     height = step - window.strides[0] + window.extent[0]
 
