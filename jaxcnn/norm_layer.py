@@ -30,6 +30,7 @@ from jaxcnn.moments import (
     moments,
     normalize,
     normalize_gradients,
+    total,
     weighted_sum,
 )
 from jaxcnn.shards import aligned, per_shard
@@ -99,15 +100,50 @@ def _layer_norm(
 
 def _layer_norm_fwd(x, scale, bias, where, static):
     mean, var = moments(x, where, static)
-    rstd = lax.rsqrt(var + static.epsilon)
-    return normalize(x, mean, rstd, scale, bias), (x, scale, bias, where, mean, rstd)
+    residuals = x, scale, bias, where, mean, lax.rsqrt(var + static.epsilon)
+    by_moments = lambda x, scale, bias, where, mean, rstd: normalize(x, mean, rstd, scale, bias)
+    others = partial(_row, static=static) if _in_rows(x, static) else by_moments
+    return lax.platform_dependent(*residuals, cpu=by_moments, default=others), residuals
 
 
 def _layer_norm_bwd(static, residuals, dy):
-    return *normalize_gradients(dy, 0, 0, residuals, static), None
+    by_moments = lambda dy, *residuals: normalize_gradients(dy, 0, 0, residuals, static)
+    others = partial(_row_gradients, static=static) if _in_rows(dy, static) else by_moments
+    return *lax.platform_dependent(dy, *residuals, cpu=by_moments, default=others), None
 
 
 _layer_norm.defvjp(_layer_norm_fwd, _layer_norm_bwd)
+
+
+def _in_rows(x, static):
+    """Whether features lie side by side: then accelerators keep a row in registers, and no moments of it in memory."""
+    return static.axes == tuple(range(x.ndim - len(static.axes), x.ndim))
+
+
+def _row(x, scale, bias, where, *_, static):
+    y, _ = _standardize(x, where, static)
+    y = y if scale is None else y * scale.astype(y.dtype)
+    return (y if bias is None else y + bias.astype(y.dtype)).astype(x.dtype)
+
+
+def _row_gradients(dy, x, scale, bias, where, *_, static):
+    """The formulas of the docstring as they stand."""
+    x_hat, rstd = _standardize(x, where, static)
+    dy, mean = dy.astype(rstd.dtype), lambda a: total(a, static) / count(x, where, static)
+    dscale = None if scale is None else jnp.sum(dy * x_hat, constant_axes(scale), keepdims=True).astype(scale.dtype)
+    dbias = None if bias is None else jnp.sum(dy, constant_axes(bias), keepdims=True).astype(bias.dtype)
+    g = dy if scale is None else dy * scale.astype(rstd.dtype)
+    dx = rstd * (g - counted(mean(g), where) - counted(x_hat * mean(g * x_hat), where))
+    return dx.astype(x.dtype), dscale, dbias
+
+
+def _standardize(x, where, static):
+    """x̂ and rstd, as the chain of means of one array that the compilers know."""
+    x, mean = widen(x), lambda a: total(a, static, where) / count(x, where, static)
+    d = x - mean(x)
+    d -= lax.stop_gradient(mean(d))  # as in `moments`
+    rstd = lax.rsqrt(mean(jnp.square(d)) + static.epsilon)
+    return d * rstd, rstd
 
 
 def group_norm(
@@ -309,14 +345,22 @@ def _rms_norm_fwd(x, scale, where, static):
 
 
 def _rms_norm_bwd(static, residuals, dy):
-    x, scale, where, r = residuals
-    wide, dy = x.astype(r.dtype), dy.astype(r.dtype)
-    factor = None if scale is None else scale.astype(r.dtype)
-    dscale = None if scale is None else weighted_sum(dy * wide, r, constant_axes(scale)).astype(scale.dtype)
-    g = dy if factor is None else dy * factor
-    mean = r * weighted_sum(dy * wide, factor, static.axes) / count(x, where, static)
-    dx = r * g - counted(wide * (jnp.square(r) * mean), where)
-    return dx.astype(x.dtype), dscale, None
+    def gradients(dy, x, scale, where, r, summed):
+        """`summed(a, b, weight, axes)`: Σ a · b · weight."""
+        wide, dy = x.astype(r.dtype), dy.astype(r.dtype)
+        factor = None if scale is None else scale.astype(r.dtype)
+        dscale = None if scale is None else summed(wide, dy, r, constant_axes(scale)).astype(scale.dtype)
+        g = dy if factor is None else dy * factor
+        mean = r * summed(dy, wide, factor, static.axes) / count(x, where, static)
+        dx = r * g - counted(wide * (jnp.square(r) * mean), where)
+        return dx.astype(x.dtype), dscale
+
+    def in_order(a, b, weight, axes):  # then a GPU's compiler stores the terms of dscale where dx goes later
+        return jnp.sum((a if weight is None else a * weight) * b, axes, keepdims=True)
+
+    of_cpu = partial(gradients, summed=lambda a, b, weight, axes: weighted_sum(a * b, weight, axes))
+    others = partial(gradients, summed=in_order)
+    return *lax.platform_dependent(dy, *residuals, cpu=of_cpu, default=others), None
 
 
 _rms_norm.defvjp(_rms_norm_fwd, _rms_norm_bwd)

@@ -82,6 +82,12 @@ FORMS = (
     "global_max_pool",
     "unfold",
     "fold",
+    "layer_norm",
+    "group_norm",
+    "rms_norm",
+    "batch_norm_inference",
+    "local_response_norm",
+    "softmax",
 )
 
 
