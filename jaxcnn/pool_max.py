@@ -76,6 +76,7 @@ def max_pool(
 class _MaxPool(NamedTuple):
     window: Window
     ties: Ties
+    of_least: bool = False  # the minimum: the maximum in the order turned round
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -84,15 +85,15 @@ def _max_pool(x: Real[Array, "n *spatial c"], static: _MaxPool) -> Real[Array, "
 
 
 def _max_pool_fwd(x, static):
-    if not selection.fits(*static):
+    if not selection.fits(static.window, static.ties):
         return _maximum(x, static)
     y, switches = _maximum_of_platform(x, static)
     return y, (x, *switches)
 
 
 def _max_pool_bwd(static, residuals, dy):
-    if not selection.fits(*static):
-        return (spread(dy, residuals, *static).astype(dy.dtype),)
+    if not selection.fits(static.window, static.ties):
+        return (spread(dy, residuals, static.window, static.ties).astype(dy.dtype),)
     return (_give_back(dy, *residuals, static).astype(dy.dtype),)
 
 
@@ -101,13 +102,20 @@ _max_pool.defvjp(_max_pool_fwd, _max_pool_bwd)
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _maximum(x, static):
-    return find_maximum(x, *static)
+    turn = _turned if static.of_least else lambda x: x
+    y, switches = find_maximum(turn(x), static.window, static.ties)
+    return turn(y), switches
+
+
+def _turned(x):
+    """In the order turned round: −x; of integers −1 − x, which the lowest has too."""
+    return -x if jnp.issubdtype(x.dtype, jnp.floating) else ~x
 
 
 @_maximum.defjvp
 def _maximum_jvp(static, primals, tangents):
     """For derivatives of the gradient: the tangent goes through the same switches."""
-    window, ties = static
+    window, ties, _ = static
     (x,), (dx,) = primals, tangents
     y, switches = _maximum(x, static)
     read = read_taps(dx, window, 0)
@@ -119,7 +127,7 @@ def _maximum_jvp(static, primals, tangents):
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _maximum_of_platform(x, static):
     """`_maximum`; on a TPU without switches."""
-    without = lambda x: selection.find_maximum(x, static.window)
+    without = lambda x: selection.find_maximum(x, static.window, static.of_least)
     return lax.platform_dependent(x, tpu=without, default=partial(_maximum, static=static))
 
 
@@ -129,8 +137,8 @@ _maximum_of_platform.defjvp(_maximum_jvp)
 @partial(jax.custom_jvp, nondiff_argnums=(3,))
 def _give_back(dy, x, switches, static):
     """`spread`; on a TPU, which has no switches, of the maxima in x."""
-    of_tpu = lambda dy, x, switches: selection.spread(dy, x, static.window)
-    of_others = lambda dy, x, switches: spread(dy, (switches,), *static)
+    of_tpu = lambda dy, x, switches: selection.spread(dy, x, static.window, static.of_least)
+    of_others = lambda dy, x, switches: spread(dy, (switches,), static.window, static.ties)
     return lax.platform_dependent(dy, x, switches, tpu=of_tpu, default=of_others)
 
 
@@ -143,7 +151,7 @@ def _give_back_jvp(static, primals, tangents):
         return dx, jnp.zeros_like(dx)
     found = lambda x, switches: _maximum(x, static)[1][0]
     switches = lax.platform_dependent(x, switches, tpu=found, default=lambda x, switches: switches)
-    return dx, spread(ddy, (switches,), *static)
+    return dx, spread(ddy, (switches,), static.window, static.ties)
 
 
 def min_pool(
@@ -186,29 +194,7 @@ def min_pool(
     x = to_array("min_pool", "x", x, (jnp.integer, jnp.floating))
     ties = to_choice("min_pool", "ties", ties, ("first", "all", "even"))
     x, geometry, restore = to_pool("min_pool", x, window, strides, padding, dilation, ceil_mode, channel_axis)
-    return restore(per_shard(_min_pool, "n…c -> n…c")(x, _MaxPool(geometry, ties)))
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(1,))
-def _min_pool(x: Real[Array, "n *spatial c"], static: _MaxPool) -> Real[Array, "n *output c"]:
-    return _min_pool_fwd(x, static)[0]
-
-
-def _min_pool_fwd(x, static):
-    y, switches = _maximum(_reverse(x), static)
-    return _reverse(y), switches
-
-
-def _min_pool_bwd(static, switches, dy):
-    return (spread(dy, switches, *static).astype(dy.dtype),)
-
-
-_min_pool.defvjp(_min_pool_fwd, _min_pool_bwd)
-
-
-def _reverse(x):
-    """Turns the order round: −x; of integers −1 − x, which the lowest has too."""
-    return -x if jnp.issubdtype(x.dtype, jnp.floating) else ~x
+    return restore(per_shard(_max_pool, "n…c -> n…c")(x, _MaxPool(geometry, ties, of_least=True)))
 
 
 def max_pool_with_indices(

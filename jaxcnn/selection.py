@@ -23,23 +23,26 @@ def fits(window: Window, ties: Ties) -> bool:
     return possible and max(window.strides) > 1
 
 
-def find_maximum(x: jax.Array, window: Window) -> tuple[jax.Array, Switches]:
-    """The maximum of each window of x (n, *spatial, c), and zeros in the place of switches."""
+def find_maximum(x: jax.Array, window: Window, of_least: bool = False) -> tuple[jax.Array, Switches]:
+    """The maximum (or minimum) of each window of x (n, *spatial, c), and zeros in the place of switches."""
     cropped, pads = _crop(x, window)
-    lowest = np.asarray(lowest_of(x.dtype), x.dtype)
-    y = reduce_window(cropped, lowest, lax.max, _full(window.size), _full(window.strides), pads)
+    start = np.asarray(lowest_of(x.dtype), x.dtype)
+    if of_least:
+        start = ~start if jnp.issubdtype(x.dtype, jnp.integer) else -start
+    y = reduce_window(cropped, start, lax.min if of_least else lax.max, _full(window.size), _full(window.strides), pads)
     return y, (jnp.zeros_like(y, number_type(window)),)
 
 
-def spread(dy: jax.Array, x: jax.Array, window: Window) -> jax.Array:
-    """dx[a] = Σ_{(p,i): a(p,i) = a} dy[p] where tap i of window p is its first maximum, in float32 or better."""
+def spread(dy: jax.Array, x: jax.Array, window: Window, of_least: bool = False) -> jax.Array:
+    """dx[a] = Σ_{(p,i): a(p,i) = a} dy[p] where tap i of window p is its first maximum (or minimum), in float32."""
+    wins = (lambda a, b: (a <= b) | jnp.isnan(a)) if of_least else (lambda a, b: (a >= b) | jnp.isnan(a))
 
     @custom_vmap
     def select_and_scatter(dy, x):
         cropped, pads = _crop(x, window)
         dx = lax.select_and_scatter_p.bind(
             *vary_alike(cropped, dy, jnp.zeros((), x.dtype)),
-            **_jaxpr("select", lambda a, b: (a >= b) | jnp.isnan(a), x.dtype),
+            **_jaxpr("select", wins, x.dtype),
             **_jaxpr("scatter", lax.add, x.dtype),
             window_dimensions=_full(window.size),
             window_strides=_full(window.strides),
@@ -51,7 +54,7 @@ def spread(dy: jax.Array, x: jax.Array, window: Window) -> jax.Array:
     @select_and_scatter.def_vmap
     def of_batch(size, batched, dy, x):
         dy, x = (a if is_batched else jnp.broadcast_to(a, (size, *a.shape)) for a, is_batched in zip((dy, x), batched))
-        dx = spread(dy.reshape(-1, *dy.shape[2:]), x.reshape(-1, *x.shape[2:]), window)
+        dx = spread(dy.reshape(-1, *dy.shape[2:]), x.reshape(-1, *x.shape[2:]), window, of_least)
         return dx.reshape(x.shape), True
 
     return select_and_scatter(widen(dy), widen(x))

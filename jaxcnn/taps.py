@@ -152,14 +152,11 @@ def _unless_native(
     strides: Any = None,
     spread: Any = None,
 ) -> jax.Array:
-    """A sum over x; on a TPU a reduction over windows of x, spread and padded, but where x is copied over tiles."""
+    """A sum over x; on a TPU a reduction over windows of x, spread and padded."""
     if any(e > s for e, s in zip(window.extent, window.strides)):
         of_cpu = made_once(of_cpu)
-    copies = spread and window.dims == 2 and window.strides == window.size and window.taps <= FUSE
     if 0 in window.output:
         return others(x)
-    if copies:
-        return lax.platform_dependent(x, cpu=of_cpu, default=others)
     ones = (1,) * window.dims
 
     def native(x):

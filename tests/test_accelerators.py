@@ -51,8 +51,9 @@ assert len(re.findall(r" = bf16\\S+ convolution\\(", text)) == 2
         ("float32", 3, {"strides": (2, 1), "padding": ((2, -1), (-1, 2))}),
     ],
 )
-def test_selection_is_the_maximum_of_the_switches(dtype, size, options):
-    """NaN among few and many, infinities, pads and crops."""
+@pytest.mark.parametrize("sign", [1, -1], ids=["maximum", "minimum"])
+def test_selection_is_the_maximum_of_the_switches(dtype, size, options, sign):
+    """NaN among few and many, infinities, pads and crops. The minimum is that of −x."""
     window = Window.of("test", (9, 11), (size, size), **options)
     draw = np.random.default_rng(0)
     x = draw.permutation(2 * 9 * 11 * 3).reshape(2, 9, 11, 3) % 251 - 100.0
@@ -63,8 +64,9 @@ def test_selection_is_the_maximum_of_the_switches(dtype, size, options):
     @jax.jit
     def both(x, dy):
         y, found = switches.find_maximum(x, window, "first")
-        ours = selection.find_maximum(x, window)[0], selection.spread(dy, x, window)
-        several = jax.vmap(lambda dy: selection.spread(dy, x, window))(jnp.stack([dy, -dy]))
+        spread = lambda dy: selection.spread(dy, sign * x, window, sign < 0)
+        ours = sign * selection.find_maximum(sign * x, window, sign < 0)[0], spread(dy)
+        several = jax.vmap(spread)(jnp.stack([dy, -dy]))
         return ours, (y, switches.spread(dy, found, window, "first")), several
 
     dy = jnp.asarray(draw.normal(size=(2, *window.output, 3)), dtype)
@@ -75,6 +77,7 @@ def test_selection_is_the_maximum_of_the_switches(dtype, size, options):
 
 FORMS = (
     "max_unpool",
+    "min_pool",
     "lp_pool",
     "adaptive_avg_pool",
     "adaptive_max_pool",

@@ -20,6 +20,7 @@ RULES = {  # a call of another op's rule
     "global_max_pool": "adaptive_max_pool",
     "group_norm": "layer_norm",
     "instance_norm": "layer_norm",
+    "min_pool": "max_pool",
     "weight_standardize": "layer_norm",
 }
 
