@@ -65,7 +65,8 @@ def layer_norm(
     Returns:
       y: of the shape and dtype of x; statistics in float32 or better, in two passes.
 
-    Keeps x, mean and rstd; recomputes x̂.
+    Keeps x, mean and rstd; recomputes x̂. Where the features are the last axes, GPUs and TPUs need x alone, and
+    recompute mean and rstd.
 
     Raises:
       ValueError: shapes that do not fit, an axis that x does not have, an ε below 0.
