@@ -41,7 +41,7 @@ def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array
         dw = sum_chunks(product, x, dz, step)
     else:
         factors = lambda x, dz: [(to_columns(x, conv).reshape(-1, taps * c), outputs(dz))]
-        dw = sum_products(factors, x, dz, step, conv.precision)
+        dw = sum_products(factors, x, dz, step, conv.precision, conv.accumulate)
     return dw.reshape(*conv.window.size, c, k)
 
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcnn.algorithms.chunks import examples, map_chunks
+from jaxcnn.algorithms.chunks import examples, map_chunks, stored
 from jaxcnn.algorithms.native import flipped
 from jaxcnn.taps import UNROLL, write_taps
 from jaxcnn.window import Convolution
@@ -37,7 +37,7 @@ def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
     rows = w.astype(conv.accumulate).reshape(taps * c, k)
 
     def part(dz):
-        n, dz = dz.shape[0], dz.astype(conv.accumulate)
+        n, (dz,) = dz.shape[0], stored(conv.accumulate, dz)
         products = lax.dot_general(rows, dz, (((1,), (dz.ndim - 1,)), ((), ())), conv.precision)
         products = products.reshape(taps, c * n, *window.output, 1)
         planes = jax.ShapeDtypeStruct((c * n, *window.input, 1), products.dtype)

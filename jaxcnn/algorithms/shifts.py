@@ -37,7 +37,7 @@ def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array
         return [(cells, shifted)]
 
     most = max(CHUNK, width * taps * k * conv.accumulate.itemsize)
-    dw = sum_products(factors, x, dz, examples(most, bytes_of_one(c, k, conv)), conv.precision)
+    dw = sum_products(factors, x, dz, examples(most, bytes_of_one(c, k, conv)), conv.precision, conv.accumulate)
     return jnp.moveaxis(dw.reshape(*row.size[1:], c, taps, k), -2, 0)
 
 

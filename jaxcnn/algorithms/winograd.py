@@ -81,7 +81,9 @@ def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array
         of_x, of_dz = _sandwich(B.T, _cells(x, conv)), _sandwich(A, _outputs(dz, conv))
         return [(v.reshape(-1, c), u.reshape(-1, k)) for rows in zip(of_x, of_dz) for v, u in zip(*rows)]
 
-    products = sum_products(factors, x, dz, examples(KERNEL_CHUNK, _bytes_of_one(c + k, conv)), conv.precision)
+    products = sum_products(
+        factors, x, dz, examples(KERNEL_CHUNK, _bytes_of_one(c + k, conv)), conv.precision, conv.accumulate
+    )
     dw = jnp.tensordot(np.kron(G, G).T.astype(conv.accumulate), products, 1)
     return dw.reshape(3, 3, c, k)
 
