@@ -99,7 +99,7 @@ def input_gradient(dz: Shape, w: Shape, conv: Convolution) -> Algorithm:
         return partial(grouped.input_gradient, dense=_run(input_gradient))
     c, k = w[-2:]
     if max(conv.window.strides) > 1 and 2 * c <= NARROW and products.fits(conv, c, k):
-        return products.input_gradient  # voxel decoder: 25 (25), blocks 86 (34); ResNet 7×7/2: 25 (24), 35 (37)
+        return products.input_gradient  # voxel decoder: 25 (25), blocks 86 (34); ResNet 7×7/2: 20 (19), 35 (37)
     if blocks.fits(conv) and c <= NARROW:  # 5×5/2 of 8 to 64 channels, (8,112,112): 4.5, phases 12
         return partial(blocks.input_gradient, dense=_run(input_gradient))
     flipped = conv._replace(window=conv.window.mirrored())
@@ -130,12 +130,12 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
     if planes.fits(conv) and not matmul.fits(conv):  # C3D: 51, columns 116
         return partial(planes.kernel_gradient, dense=_run(kernel_gradient))
     in_tiles = winograd.fits(conv) and winograd.pays(conv, x[0], c, k)
-    if in_tiles and c >= WIDE and k > THIN and c * k > WIDE**2:  # ResNet 3×3, 128 channels: 16 (16), native 26 (22)
+    if in_tiles and c >= WIDE and k > THIN and c * k > WIDE**2:  # ResNet 3×3, 128 channels: 14 (14), native 26 (22)
         return winograd.kernel_gradient
     if conv.window.dims == 1 and taps <= SHORT and shifts.fits(conv) and c > NARROW:
         return shifts.kernel_gradient if k <= c else columns.kernel_gradient  # causal, 32 to 128: 1.5 (1.5), 0.9 (0.9)
     if conv.window.dims > 1 and taps <= UNROLL and shifts.fits(conv) and c >= NARROW and c * taps > LONG:
-        return shifts.kernel_gradient  # U-Net 3×3, 16: 8.1 (8.8), native 9.2 (12); 7×7 of 8: 2.9 (6.6), native 5.3 (8)
+        return shifts.kernel_gradient  # U-Net 3×3, 16: 5.7 (7.4), native 9.2 (12); 7×7 of 8: 2.9 (6.6), native 5.3 (8)
     return columns.kernel_gradient if _in_columns(x[0], c, k, conv.window) else native.kernel_gradient
 
 
