@@ -13,7 +13,7 @@ from jaxtyping import Array, Int32, Real
 from jaxcnn import selection
 from jaxcnn.arguments import AnyArray, to_array, to_choice
 from jaxcnn.shards import per_shard
-from jaxcnn.switches import Ties, find_maximum, is_switched, share, spread, to_indices
+from jaxcnn.switches import Ties, find_maximum, is_switched, share, spread, to_indices, turned
 from jaxcnn.taps import read_taps, repeat
 from jaxcnn.window import Ints, Padding, Window, to_pool
 
@@ -102,14 +102,9 @@ _max_pool.defvjp(_max_pool_fwd, _max_pool_bwd)
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _maximum(x, static):
-    turn = _turned if static.of_least else lambda x: x
+    turn = turned if static.of_least else lambda x: x
     y, switches = find_maximum(turn(x), static.window, static.ties)
     return turn(y), switches
-
-
-def _turned(x):
-    """In the order turned round: −x; of integers −1 − x, which the lowest has too."""
-    return -x if jnp.issubdtype(x.dtype, jnp.floating) else ~x
 
 
 @_maximum.defjvp

@@ -13,7 +13,7 @@ from jax.lax import reduce_window
 
 from jaxcnn.arguments import widen
 from jaxcnn.shards import vary_alike
-from jaxcnn.switches import Switches, Ties, lowest_of, number_type
+from jaxcnn.switches import Switches, Ties, lowest_of, number_type, turned
 from jaxcnn.window import Window
 
 
@@ -26,15 +26,14 @@ def fits(window: Window, ties: Ties) -> bool:
 def find_maximum(x: jax.Array, window: Window, of_least: bool = False) -> tuple[jax.Array, Switches]:
     """The maximum (or minimum) of each window of x (n, *spatial, c), and zeros in the place of switches."""
     cropped, pads = _crop(x, window)
-    start = np.asarray(lowest_of(x.dtype), x.dtype)
-    if of_least:
-        start = ~start if jnp.issubdtype(x.dtype, jnp.integer) else -start
-    y = reduce_window(cropped, start, lax.min if of_least else lax.max, _full(window.size), _full(window.strides), pads)
+    lowest = np.asarray(lowest_of(x.dtype), x.dtype)
+    start, better = (turned(lowest), lax.min) if of_least else (lowest, lax.max)
+    y = reduce_window(cropped, start, better, _full(window.size), _full(window.strides), pads)
     return y, (jnp.zeros_like(y, number_type(window)),)
 
 
 def spread(dy: jax.Array, x: jax.Array, window: Window, of_least: bool = False) -> jax.Array:
-    """dx[a] = Σ_{(p,i): a(p,i) = a} dy[p] where tap i of window p is its first maximum (or minimum), in float32."""
+    """dx[a] = Σ_{(p,i): a(p,i) = a} dy[p] where tap i is the first maximum or minimum of window p; float32 or better."""
     wins = (lambda a, b: (a <= b) | jnp.isnan(a)) if of_least else (lambda a, b: (a >= b) | jnp.isnan(a))
 
     @custom_vmap

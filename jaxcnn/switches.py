@@ -30,6 +30,11 @@ def lowest_of(dtype: Any) -> Any:
     return -jnp.inf if jnp.issubdtype(dtype, jnp.floating) else jnp.iinfo(dtype).min
 
 
+def turned(x: Any) -> Any:
+    """In the order turned round: −x; of integers −1 − x, which the lowest has too."""
+    return -x if jnp.issubdtype(x.dtype, jnp.floating) else ~x
+
+
 def number_type(window: Window) -> np.dtype:
     """The dtype of the number of a tap."""
     return np.min_scalar_type(window.taps)
