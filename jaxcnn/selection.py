@@ -33,7 +33,7 @@ def find_maximum(x: jax.Array, window: Window, of_least: bool = False) -> tuple[
 
 
 def spread(dy: jax.Array, x: jax.Array, window: Window, of_least: bool = False) -> jax.Array:
-    """dx[a] = Σ_{(p,i): a(p,i) = a} dy[p] where tap i is the first maximum or minimum of window p; float32 or better."""
+    """dx[a] = Σ_{(p,i): a(p,i) = a} dy[p] where tap i is the first extreme of window p, in float32 or better."""
     wins = (lambda a, b: (a <= b) | jnp.isnan(a)) if of_least else (lambda a, b: (a >= b) | jnp.isnan(a))
 
     @custom_vmap
