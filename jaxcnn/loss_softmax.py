@@ -30,7 +30,7 @@ def softmax_cross_entropy(
     Returns:
       ℓ: (*batch), of the promoted dtype; computed in float32 or better.
 
-    Keeps the arguments, max x, Σⱼ exp(xⱼ − max x) and Σⱼ yⱼ; recomputes p.
+    Keeps the arguments, max x and Σⱼ exp(xⱼ − max x); recomputes p and Σⱼ yⱼ.
 
     Raises:
       ValueError: shapes that differ, or no class.
@@ -61,12 +61,13 @@ def _softmax_cross_entropy_fwd(logits, probabilities):
     x, y = widen(logits) - largest, widen(probabilities)
     mass = jnp.sum(y, -1, keepdims=True)
     loss = jnp.sum(jnp.log(total) * mass, -1) - jnp.sum(y * jnp.where((y == 0) & jnp.isinf(x), 0, x), -1)
-    return loss.astype(logits.dtype), (logits, probabilities, largest, total, mass)
+    return loss.astype(logits.dtype), (logits, probabilities, largest, total)
 
 
 def _softmax_cross_entropy_bwd(residuals, dl):
-    logits, probabilities, largest, total, mass = residuals
+    logits, probabilities, largest, total = residuals
     x, y, dl = widen(logits) - largest, widen(probabilities), widen(dl)[..., None]
+    mass = jnp.sum(y, -1, keepdims=True)
     dlogits = jnp.exp(x) * (mass / total * dl) - y * dl
     dprobabilities = (jnp.log(total) - x) * dl
     return dlogits.astype(logits.dtype), dprobabilities.astype(probabilities.dtype)
@@ -145,7 +146,7 @@ def _softmax_cross_entropy_with_integer_labels_fwd(logits, labels, where, smooth
     right = jnp.take_along_axis(logits, jnp.where(legal, labels, 0)[..., None], -1)
     loss = (jnp.log(total) - (1 - smoothing) * (widen(right) - largest))[..., 0]
     if smoothing:
-        loss = loss - smoothing * (jnp.mean(widen(logits), -1, where=where) - largest[..., 0])
+        loss = loss - smoothing * (_mean(logits, where) - largest[..., 0])
     loss = jnp.where(legal, loss, jnp.nan)
     if where is not None:
         loss = jnp.where(where.any(-1), loss, 0)
@@ -190,6 +191,16 @@ def _largest_and_total(
     largest = jnp.where(jnp.isfinite(largest), largest, 0)
     total = jnp.sum(jnp.exp(x - largest), -1, keepdims=True)
     return largest, total if where is None else jnp.where(where.any(-1, keepdims=True), total, 1)
+
+
+def _mean(logits: Float[Array, "*batch classes"], where: Bool[Array, "..."] | None) -> Float[Array, "*batch"]:
+    """Over the classes; on a CPU as a product, which XLA adds up faster than a short last axis."""
+    mean = lambda x: jnp.mean(widen(x), -1, where=where)
+    if where is not None or widen(logits).dtype != logits.dtype:
+        return mean(logits)
+    part = jnp.full(logits.shape[-1:], 1 / logits.shape[-1], logits.dtype)
+    product = lambda x: jnp.dot(x, part, precision=lax.Precision.HIGHEST)
+    return lax.platform_dependent(logits, cpu=product, default=mean)
 
 
 def _among(x: Float[Array, "*batch classes"], where: Bool[Array, "..."] | None) -> Float[Array, "*batch classes"]:
