@@ -16,9 +16,10 @@ from jaxtyping import Array, Float, Real
 
 from jaxcnn.adaptive_tables import bounds, cells_of, mask, reader, unless_tpu, windows_of
 from jaxcnn.arguments import AnyArray, channels_last, error, spatial_dims, to_array, to_ints, widen
+from jaxcnn.memory import made_once
 from jaxcnn.shards import per_shard
 from jaxcnn.switches import find_maximum, from_indices, spread, to_indices
-from jaxcnn.taps import made_once, repeat
+from jaxcnn.taps import repeat
 from jaxcnn.window import Ints, Window
 
 NOWHERE = np.iinfo(np.int32).max

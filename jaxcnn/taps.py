@@ -17,11 +17,13 @@ import numpy as np
 from jax import lax
 from jax.lax import reduce_window
 
+from jaxcnn.memory import examples, made_once, map_chunks
 from jaxcnn.window import Pads, Window
 
 UNROLL = 64
 FUSE = 16  # taps; a window of more is taken one dimension after the other
-SUM = 32  # likewise for plain sums: 5×5/2 of (32,56,56,64) forward and backward 15 ms, in two passes 25 and 34 MB more
+ONCE, STRIDED = 12, 49  # likewise for sums on a CPU, at stride 1 and beyond: see `_add_on_cpu`
+CHUNK = 0.25e6  # bytes of the examples that such passes take at a time
 
 
 def repeat(steps: int, step: Callable[[Any, Any], Any], start: Any) -> Any:
@@ -118,15 +120,13 @@ def _inside(start: int, stride: int, size: int, outputs: int) -> tuple[int, int]
 def sum_windows(x: jax.Array, window: Window) -> jax.Array:
     """Σ_i x̃[s·p + d·i] for every output p."""
 
-    def tap_by_tap(x, most, cut):
-        for part in passes(window, most):
-            read = cut_taps(x, part) if cut and window.taps <= most else read_taps(x, part, 0)
+    def add(x, parts, cut):
+        for part in parts:
+            read = cut_taps(x, part) if cut and part.taps <= UNROLL else read_taps(x, part, 0)
             x = repeat(part.taps, _adding(read), jnp.zeros((x.shape[0], *part.output, x.shape[-1]), x.dtype))
         return x
 
-    strided = max(window.strides) > 1
-    of_cpu, others = partial(tap_by_tap, most=SUM, cut=True), partial(tap_by_tap, most=FUSE, cut=strided)
-    return _unless_native(of_cpu, others, x, window, window.pads, window.strides)
+    return _added(add, max(window.strides) > 1, x, window, window.pads, window.strides)
 
 
 def spread_windows(dy: jax.Array, window: Window) -> jax.Array:
@@ -134,27 +134,25 @@ def spread_windows(dy: jax.Array, window: Window) -> jax.Array:
     if max(window.strides) == 1:
         return sum_windows(dy, window.mirrored())
 
-    def tap_by_tap(dy, most, cut):
-        for part in reversed(passes(window, most)):
+    def add(dy, parts, cut):
+        for part in reversed(parts):
             dy = sum_taps(_every_tap(part), (dy,), part, cut=cut)
         return dy
 
-    of_cpu, others = partial(tap_by_tap, most=SUM, cut=True), partial(tap_by_tap, most=FUSE, cut=False)
-    return _unless_native(of_cpu, others, dy, window, window.input_gradient_pads, spread=window.strides)
+    return _added(add, False, dy, window, window.input_gradient_pads, spread=window.strides)
 
 
-def _unless_native(
-    of_cpu: Callable,
-    others: Callable,
+def _added(
+    add: Callable,
+    cut: bool,
     x: jax.Array,
     window: Window,
     pads: Pads,
     strides: Any = None,
     spread: Any = None,
 ) -> jax.Array:
-    """A sum over x; on a TPU a reduction over windows of x, spread and padded."""
-    if any(e > s for e, s in zip(window.extent, window.strides)):
-        of_cpu = made_once(of_cpu)
+    """add(x, parts of the window, cut); on a TPU a reduction over windows of x, spread and padded."""
+    others = lambda x: add(x, passes(window), cut)
     if 0 in window.output:
         return others(x)
     ones = (1,) * window.dims
@@ -166,21 +164,23 @@ def _unless_native(
         size, steps, dilation = ((1, *ints, 1) for ints in (window.size, strides or ones, window.dilation))
         return reduce_window(x, zero, lax.add, size, steps, "VALID", window_dilation=dilation)
 
-    return lax.platform_dependent(x, cpu=of_cpu, tpu=native, default=others)
+    return lax.platform_dependent(x, cpu=partial(_add_on_cpu, add, window=window), tpu=native, default=others)
 
 
-def made_once(fn: Callable) -> Callable:
-    """fn for a CPU, whose XLA makes a sum over taps anew for each tap of another sum that reads it.
+def _add_on_cpu(add, x, window):
+    """In one pass while XLA makes a fast loop of it, which holds nothing; else in several, over few examples at a time.
 
-    Nothing is fused across a conditional. Both ways are the same, which XLA does not see, as the bits could be any.
-    The gradient of Σ avg_pool(x)², 3×3 with stride 1, of (16,28,28,192): 5.9 (5.7) ms and 10 MB, else 28 (32) and 77.
+    Forward and backward of (32, 56, 56, 64): 5×5 with stride 1 26 (27) ms and 2 MB, in one pass 54 (55), several over
+    the whole batch 18 (21) and 28 MB; 4×4 28 (32), 39 (42); 3×3 with pads 34 (33), 16 (18). 7×7 with stride 2 18 (11),
+    in one pass 7 (8), 8×8 17 (12) and 32 (32).
     """
-
-    def call(*arrays):
-        bits = lax.rng_bit_generator(np.zeros(4, np.uint32), (1,), dtype=np.uint32)[1]
-        return lax.cond(bits[0] > 0, fn, lambda *arrays: fn(*arrays), *arrays)
-
-    return call
+    if all(e <= s for e, s in zip(window.extent, window.strides)):
+        return add(x, passes(window, UNROLL), cut=True)
+    if window.taps <= (STRIDED if max(window.strides) > 1 else ONCE):
+        return made_once(partial(add, parts=[window], cut=True))(x)
+    in_passes = partial(add, parts=window.separate(), cut=False)
+    cells = max(math.prod(window.input), math.prod(window.output))
+    return map_chunks(in_passes, x, examples(CHUNK, cells * x.shape[-1] * x.dtype.itemsize))
 
 
 def _adding(read):

@@ -9,7 +9,7 @@ and the forward, the input gradient and the kernel gradient are sums over that r
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import jax
@@ -231,7 +231,9 @@ def to_pool(
         dilation=dilation,
         ceil_mode=ceil_mode,
     )
-    return x, geometry, restore
+    sizes = zip(geometry.output, geometry.extent, geometry.strides)
+    never_overlap = tuple(max(s, e) if o == 1 else s for o, e, s in sizes)  # a stride is not taken where there is one
+    return x, replace(geometry, strides=never_overlap), restore
 
 
 def to_pairs(function: str, padding: Padding, dims: int) -> Pads:

@@ -10,6 +10,7 @@ import pytest
 from compare import cotangent_of
 
 import jaxcnn
+from jaxcnn import taps
 
 
 def gradient(pool, x, dy=None):
@@ -74,6 +75,20 @@ def test_a_sum_is_made_once_for_the_sum_of_its_gradient():
     x = jnp.ones((4, 20, 20, 32))
     loss = lambda x: jnp.sum(jaxcnn.avg_pool(x, 3, strides=1, padding="SAME") ** 2)
     assert jax.jit(jax.grad(loss)).lower(x).compile().memory_analysis().temp_size_in_bytes < 1.5 * x.nbytes
+
+
+@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize("n", [4, 7])
+def test_sums_in_passes_over_a_few_examples_at_a_time(strides, n, x64, monkeypatch):
+    """Or one, where no such number divides the batch."""
+    for constant, value in {"ONCE": 4, "STRIDED": 4, "CHUNK": 5000}.items():
+        monkeypatch.setattr(taps, constant, value)
+    x = jax.random.normal(jax.random.key(0), (n, 12, 13, 2))
+    pool = lambda ops: lambda x: ops.avg_pool(x, (4, 5), strides=strides, padding=2, count_include_pad=False)
+    y, vjp = jax.vjp(pool(jaxcnn.reference), x)
+    dy = cotangent_of(pool(jaxcnn), [x])
+    assert np.allclose(jax.jit(pool(jaxcnn))(x), y, rtol=0, atol=1e-12)
+    assert np.allclose(gradient(pool(jaxcnn), x, dy), vjp(dy)[0], rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("count_include_pad", [False, True])

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn.algorithms import shifts
-from jaxcnn.algorithms.chunks import examples, sum_chunks
+from jaxcnn.algorithms.chunks import sum_chunks
+from jaxcnn.memory import examples
 from jaxcnn.taps import UNROLL, padded, read_taps
 from jaxcnn.window import Convolution
 

@@ -25,8 +25,8 @@ from jaxcnn.algorithms import (
     shifts,
     winograd,
 )
-from jaxcnn.algorithms.chunks import are_one
 from jaxcnn.algorithms.native import Algorithm
+from jaxcnn.memory import are_one
 from jaxcnn.taps import UNROLL
 from jaxcnn.window import Convolution, Window
 

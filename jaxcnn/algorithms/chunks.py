@@ -10,22 +10,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxcnn.memory import are_one, stored
 from jaxcnn.shards import vary_alike
-from jaxcnn.taps import UNROLL, made_once
+from jaxcnn.taps import UNROLL
 from jaxcnn.window import Convolution
 
 LARGE = 8e6  # bytes made of one example; of more it is divided
 STRIP = 2e6  # bytes made of a strip of it; of more if there were too many to be written out
-
-
-def examples(most: int | float, bytes_of_one: int) -> int:
-    """How many make a chunk of `most` bytes."""
-    return max(1, int(most // bytes_of_one))
-
-
-def are_one(n: Any, step: int) -> bool:
-    """Whether n examples are one chunk; not if n is unknown."""
-    return isinstance(n, int) and n <= step
 
 
 def in_strips(x: jax.Array, dz: jax.Array, conv: Convolution, bytes_of_one: int) -> tuple:
@@ -100,32 +91,3 @@ def sum_products(
         exchanged = lax.optimization_barrier(sum_chunks(partial(products, exchanged=True), x, dz, step))
         return jnp.swapaxes(exchanged, -2, -1)
     return sum_chunks(products, x, dz, step)
-
-
-def stored(dtype: Any, *arrays: jax.Array) -> list[jax.Array]:
-    """Arrays of this dtype in memory, which XLA else cuts out of a batch anew in each fusion that reads them.
-
-    The digits CNN's dw takes 3.9 (3.8) ms, else 7.5 (7.6). 0 is added as a plain copy would be removed again; of floats
-    that is none, as −0 + 0 = 0. A barrier is removed too in a loop, but on JAX 0.12.
-    """
-    return made_once(lambda *arrays: [a.astype(dtype) + 0 for a in arrays])(*arrays)
-
-
-def map_chunks(fn: Callable, x: jax.Array, step: int) -> jax.Array:
-    """fn(x), for `step` examples at a time, or as many less as divide the batch.
-
-    The loop begins with any number of x in place of the result: zeros would be one array for all loops of a program,
-    which holds it from first to last and copies it for each (ResNet's step: 79 MB for 62).
-    """
-    n = x.shape[0]
-    if are_one(n, step):
-        return fn(x)
-    step = max(d for d in range(1, step + 1) if n % d == 0) if isinstance(n, int) else 1
-    of_one = jax.eval_shape(fn, x[:1])
-    shape, anything = (n, *of_one.shape[1:]), x[(0,) * x.ndim].astype(of_one.dtype)
-
-    def put(i, z):
-        part = fn(lax.dynamic_slice_in_dim(x, i * step, step))
-        return lax.dynamic_update_slice_in_dim(z, part, i * step, 0)
-
-    return lax.fori_loop(0, n // step, put, jnp.broadcast_to(anything, shape))

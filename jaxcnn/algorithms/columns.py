@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn.algorithms.chunks import examples, in_strips, map_chunks, sum_chunks, sum_products
+from jaxcnn.algorithms.chunks import in_strips, sum_chunks, sum_products
+from jaxcnn.memory import examples, map_chunks
 from jaxcnn.taps import UNROLL, interleave, read_taps, whole_strides
 from jaxcnn.window import Convolution
 

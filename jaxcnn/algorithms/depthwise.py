@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn.algorithms.chunks import sum_chunks
-from jaxcnn.taps import FUSE, cut_taps, made_once, padded, read_taps, sum_taps
+from jaxcnn.memory import made_once
+from jaxcnn.taps import FUSE, cut_taps, padded, read_taps, sum_taps
 from jaxcnn.window import Convolution, Window
 
 CHUNK = 4e6  # bytes of x and dz that the kernel gradient looks at in turn

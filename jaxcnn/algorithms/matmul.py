@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn.algorithms.chunks import examples, sum_products
+from jaxcnn.algorithms.chunks import sum_products
+from jaxcnn.memory import examples
 from jaxcnn.taps import interleave
 from jaxcnn.window import Convolution
 

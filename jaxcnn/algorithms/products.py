@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcnn.algorithms.chunks import examples, map_chunks, stored
 from jaxcnn.algorithms.native import flipped
+from jaxcnn.memory import examples, map_chunks, stored
 from jaxcnn.taps import UNROLL, write_taps
 from jaxcnn.window import Convolution
 

@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcnn.algorithms.chunks import examples, in_strips, sum_products
+from jaxcnn.algorithms.chunks import in_strips, sum_products
 from jaxcnn.algorithms.columns import to_columns
+from jaxcnn.memory import examples
 from jaxcnn.window import Convolution, Window
 
 CHUNK = 4e6  # bytes of X and Z made at a time, or as many as dw has, which every chunk adds to

@@ -20,7 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn.algorithms.chunks import examples, map_chunks, sum_products
+from jaxcnn.algorithms.chunks import sum_products
+from jaxcnn.memory import examples, map_chunks
 from jaxcnn.window import Convolution
 
 A = np.array([[1, 0], [1, 1], [1, -1], [0, -1]])

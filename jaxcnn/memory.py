@@ -1,0 +1,62 @@
+"""What a CPU holds in memory: sums made once, chunks that are stored, a batch gone through in chunks."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+
+def made_once(fn: Callable) -> Callable:
+    """fn for a CPU, whose XLA makes a sum over taps anew for each tap of another sum that reads it.
+
+    Nothing is fused across a conditional. Both ways are the same, which XLA does not see, as the bits could be any.
+    The gradient of Σ avg_pool(x)², 3×3 with stride 1, of (16,28,28,192): 5.9 (5.7) ms and 10 MB, else 28 (32) and 77.
+    """
+
+    def call(*arrays):
+        bits = lax.rng_bit_generator(np.zeros(4, np.uint32), (1,), dtype=np.uint32)[1]
+        return lax.cond(bits[0] > 0, fn, lambda *arrays: fn(*arrays), *arrays)
+
+    return call
+
+
+def stored(dtype: Any, *arrays: jax.Array) -> list[jax.Array]:
+    """Arrays of this dtype in memory, which XLA else cuts out of a batch anew in each fusion that reads them.
+
+    The digits CNN's dw takes 3.9 (3.8) ms, else 7.5 (7.6). 0 is added as a plain copy would be removed again; of floats
+    that is none, as −0 + 0 = 0. A barrier is removed too in a loop, but on JAX 0.12.
+    """
+    return made_once(lambda *arrays: [a.astype(dtype) + 0 for a in arrays])(*arrays)
+
+
+def examples(most: int | float, bytes_of_one: int) -> int:
+    """How many make a chunk of `most` bytes."""
+    return max(1, int(most // bytes_of_one))
+
+
+def are_one(n: Any, step: int) -> bool:
+    """Whether n examples are one chunk; not if n is unknown."""
+    return isinstance(n, int) and n <= step
+
+
+def map_chunks(fn: Callable, x: jax.Array, step: int) -> jax.Array:
+    """fn(x), for `step` examples at a time, or as many less as divide the batch.
+
+    The loop begins with any number of x in place of the result: zeros would be one array for all loops of a program,
+    which holds it from first to last and copies it for each (ResNet's step: 79 MB for 62).
+    """
+    n = x.shape[0]
+    if are_one(n, step):
+        return fn(x)
+    step = max(d for d in range(1, step + 1) if n % d == 0) if isinstance(n, int) else 1
+    of_one = jax.eval_shape(fn, x[:1])
+    shape, anything = (n, *of_one.shape[1:]), x[(0,) * x.ndim].astype(of_one.dtype)
+
+    def put(i, z):
+        part = fn(lax.dynamic_slice_in_dim(x, i * step, step))
+        return lax.dynamic_update_slice_in_dim(z, part, i * step, 0)
+
+    return lax.fori_loop(0, n // step, put, jnp.broadcast_to(anything, shape))
