@@ -1,12 +1,16 @@
 """What a CPU holds in memory: sums made once, chunks that are stored, a batch gone through in chunks."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.custom_batching import custom_vmap
+
+from jaxcnn.shards import partitioned
 
 
 def made_once(fn: Callable) -> Callable:
@@ -42,21 +46,38 @@ def are_one(n: Any, step: int) -> bool:
     return isinstance(n, int) and n <= step
 
 
-def map_chunks(fn: Callable, x: jax.Array, step: int) -> jax.Array:
-    """fn(x), for `step` examples at a time, or as many less as divide the batch.
+def map_chunks(fn: Callable, step: int, *arrays: jax.Array) -> jax.Array:
+    """fn(*arrays), for `step` examples at a time, or as many less as divide the batch.
 
-    The loop begins with any number of x in place of the result: zeros would be one array for all loops of a program,
-    which holds it from first to last and copies it for each (ResNet's step: 79 MB for 62).
+    The loop begins with any number of the first array in place of the result: zeros would be one array for all loops of
+    a program, which holds it from first to last and copies it for each (ResNet's step: 79 MB for 62).
     """
+    x, *_ = arrays
     n = x.shape[0]
     if are_one(n, step):
-        return fn(x)
+        return fn(*arrays)
     step = max(d for d in range(1, step + 1) if n % d == 0) if isinstance(n, int) else 1
-    of_one = jax.eval_shape(fn, x[:1])
+    of_one = jax.eval_shape(fn, *(a[:1] for a in arrays))
     shape, anything = (n, *of_one.shape[1:]), x[(0,) * x.ndim].astype(of_one.dtype)
 
     def put(i, z):
-        part = fn(lax.dynamic_slice_in_dim(x, i * step, step))
+        part = fn(*(lax.dynamic_slice_in_dim(a, i * step, step) for a in arrays))
         return lax.dynamic_update_slice_in_dim(z, part, i * step, 0)
 
     return lax.fori_loop(0, n // step, put, jnp.broadcast_to(anything, shape))
+
+
+def chunk_by_chunk(fn: Callable, step: int, *arrays: jax.Array) -> jax.Array:
+    """`map_chunks` of arrays (n, …, c) outside of a partitioned op: divided over devices as they are, a larger batch
+    under `jax.vmap`, and with the derivatives of fn at once."""
+    loop = custom_vmap(partitioned(partial(map_chunks, fn, step), f"{', '.join(['n…c'] * len(arrays))} -> n…c"))
+
+    @loop.def_vmap
+    def larger(size, batched, *arrays):
+        every = [a if own else jnp.broadcast_to(a, (size, *a.shape)) for a, own in zip(arrays, batched)]
+        result = chunk_by_chunk(fn, step, *(a.reshape(-1, *a.shape[2:]) for a in every))
+        return result.reshape(size, -1, *result.shape[1:]), True
+
+    chunks = jax.custom_jvp(lambda *arrays: loop(*arrays))
+    chunks.defjvp(lambda primals, tangents: jax.jvp(fn, primals, tangents))
+    return chunks(*arrays)

@@ -6,17 +6,16 @@ maximal; padding is not, even where a whole window is as low as the padding.
 """
 
 import operator
-from functools import reduce
+from functools import partial, reduce
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.custom_batching import custom_vmap
 
 from jaxcnn.arguments import accumulator
-from jaxcnn.shards import partitioned
+from jaxcnn.memory import chunk_by_chunk
 from jaxcnn.taps import passes, read_taps, repeat, sum_taps
 from jaxcnn.window import Window
 
@@ -147,13 +146,7 @@ def _by_example(find, window, *arrays):
     x = arrays[0]
     if not isinstance(x.shape[0], int) or x.size * x.dtype.itemsize < PADDED or not any(map(any, window.pads)):
         return find(*arrays)
-    loop = lambda *arrays: lax.map(lambda of_one: find(*(array[None] for array in of_one))[0], arrays)
-    loop = custom_vmap(partitioned(loop, f"{', '.join(['n…c'] * len(arrays))} -> n…c"))
-    axes = lambda batched: [0 if is_batched else None for is_batched in batched]
-    loop.def_vmap(lambda _, batched, *arrays: (jax.vmap(find, axes(batched))(*arrays), True))
-    one_by_one = jax.custom_jvp(lambda *arrays: loop(*arrays))
-    one_by_one.defjvp(lambda primals, tangents: jax.jvp(find, primals, tangents))
-    return lax.platform_dependent(*arrays, cpu=one_by_one, default=find)
+    return lax.platform_dependent(*arrays, cpu=partial(chunk_by_chunk, find, 1), default=find)
 
 
 def _find_all(x, window, lowest):

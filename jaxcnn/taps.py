@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 from jax.lax import reduce_window
 
-from jaxcnn.memory import examples, made_once, map_chunks
+from jaxcnn.memory import are_one, chunk_by_chunk, examples, made_once
 from jaxcnn.window import Pads, Window
 
 UNROLL = 64
@@ -180,7 +180,8 @@ def _add_on_cpu(add, x, window):
         return made_once(partial(add, parts=[window], cut=True))(x)
     in_passes = partial(add, parts=window.separate(), cut=False)
     cells = max(math.prod(window.input), math.prod(window.output))
-    return map_chunks(in_passes, x, examples(CHUNK, cells * x.shape[-1] * x.dtype.itemsize))
+    step = examples(CHUNK, cells * x.shape[-1] * x.dtype.itemsize)
+    return made_once(in_passes)(x) if are_one(x.shape[0], step) else chunk_by_chunk(in_passes, step, x)
 
 
 def _adding(read):

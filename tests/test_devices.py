@@ -13,7 +13,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxcnn
-from jaxcnn import algorithms, switches
+from jaxcnn import algorithms, switches, taps
 
 N, C = 16, 4
 IMAGE, ROW, CHANNEL = (N, 6, 6, C), (N, 7), (C,)
@@ -173,12 +173,13 @@ def test_training_moves_sums_alone(mode, monkeypatch):
         monkeypatch.setattr(getattr(algorithms, algorithm), "CHUNK", 1)
     monkeypatch.setattr(algorithms.winograd, "KERNEL_CHUNK", 1)
     monkeypatch.setattr(switches, "PADDED", 1)
+    monkeypatch.setattr(taps, "CHUNK", 1)
     axis_name = "devices" if mode == "shard_map" else None
 
     def loss(weights, x, labels):
         x = jaxcnn.relu(jaxcnn.conv(x, weights["stem"]))
         x, *_ = jaxcnn.batch_norm(jaxcnn.conv(x, weights["wide"]), None, None, axis_name=axis_name)
-        x = jaxcnn.max_pool(x, 3, strides=2, padding=1)
+        x = jaxcnn.avg_pool(jaxcnn.max_pool(x, 3, strides=2, padding=1), 4, strides=1, padding="SAME")
         x = jaxcnn.conv(jaxcnn.depthwise_conv(x, weights["depth"]), weights["point"])
         x = jaxcnn.group_norm(jaxcnn.conv(x, weights["grouped"], groups=4), None, None, groups=4)
         logits = jaxcnn.dense(jaxcnn.global_avg_pool(x), weights["head"])

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from compare import cotangent_of
+from jax.test_util import check_grads
 
 import jaxcnn
 from jaxcnn import taps
@@ -89,6 +90,9 @@ def test_sums_in_passes_over_a_few_examples_at_a_time(strides, n, x64, monkeypat
     dy = cotangent_of(pool(jaxcnn), [x])
     assert np.allclose(jax.jit(pool(jaxcnn))(x), y, rtol=0, atol=1e-12)
     assert np.allclose(gradient(pool(jaxcnn), x, dy), vjp(dy)[0], rtol=0, atol=1e-12)
+    of_each = jax.vmap(jax.grad(lambda x: jnp.sum(pool(jaxcnn)(x) ** 2)))(x[None])[0]
+    assert np.allclose(of_each, 2 * vjp(y)[0], rtol=0, atol=1e-12)
+    check_grads(jax.jit(pool(jaxcnn)), [x], 2, ["rev"])
 
 
 @pytest.mark.parametrize("count_include_pad", [False, True])

@@ -28,7 +28,7 @@ def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
     """z = columns(x) · w, in chunks."""
     w = w.astype(conv.accumulate).reshape(-1, w.shape[-1])
     product = lambda x: lax.dot_general(to_columns(x, conv), w, (((x.ndim - 1,), (0,)), ((), ())), conv.precision)
-    return map_chunks(product, x, examples(CHUNK, size((1, *x.shape[1:]), conv)))
+    return map_chunks(product, examples(CHUNK, size((1, *x.shape[1:]), conv)), x)
 
 
 def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:

@@ -45,4 +45,4 @@ def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
         return jnp.moveaxis(dx.reshape(c, n, *window.input), 0, -1)
 
     bytes_of_one = taps * c * math.prod(window.output) * conv.accumulate.itemsize
-    return map_chunks(part, dz, examples(CHUNK, bytes_of_one))
+    return map_chunks(part, examples(CHUNK, bytes_of_one), dz)

@@ -72,7 +72,7 @@ def _convolve(x, w, conv, most):
         z = z.reshape(z.shape[0], 2 * z.shape[1], 2 * z.shape[3], z.shape[5])
         return z[(slice(None), *map(slice, conv.window.output))]
 
-    return map_chunks(part, x, examples(most, _bytes_of_one(c + k, conv)))
+    return map_chunks(part, examples(most, _bytes_of_one(c + k, conv)), x)
 
 
 def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
