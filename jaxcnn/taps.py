@@ -126,7 +126,7 @@ def sum_windows(x: jax.Array, window: Window) -> jax.Array:
             x = repeat(part.taps, _adding(read), jnp.zeros((x.shape[0], *part.output, x.shape[-1]), x.dtype))
         return x
 
-    return _added(add, max(window.strides) > 1, x, window, window.pads, window.strides)
+    return _unless_native(add, x, window, window.pads, window.strides)
 
 
 def spread_windows(dy: jax.Array, window: Window) -> jax.Array:
@@ -139,22 +139,15 @@ def spread_windows(dy: jax.Array, window: Window) -> jax.Array:
             dy = sum_taps(_every_tap(part), (dy,), part, cut=cut)
         return dy
 
-    return _added(add, False, dy, window, window.input_gradient_pads, spread=window.strides)
+    return _unless_native(add, dy, window, window.input_gradient_pads, spread=window.strides)
 
 
-def _added(
-    add: Callable,
-    cut: bool,
-    x: jax.Array,
-    window: Window,
-    pads: Pads,
-    strides: Any = None,
-    spread: Any = None,
+def _unless_native(
+    add: Callable, x: jax.Array, window: Window, pads: Pads, strides: Any = None, spread: Any = None
 ) -> jax.Array:
-    """add(x, parts of the window, cut); on a TPU a reduction over windows of x, spread and padded."""
-    others = lambda x: add(x, passes(window), cut)
+    """add(x, parts of the window, cut), on a CPU; elsewhere a reduction over windows of x, spread and padded."""
     if 0 in window.output:
-        return others(x)
+        return add(x, [window], cut=False)
     ones = (1,) * window.dims
 
     def native(x):
@@ -164,7 +157,7 @@ def _added(
         size, steps, dilation = ((1, *ints, 1) for ints in (window.size, strides or ones, window.dilation))
         return reduce_window(x, zero, lax.add, size, steps, "VALID", window_dilation=dilation)
 
-    return lax.platform_dependent(x, cpu=partial(_add_on_cpu, add, window=window), tpu=native, default=others)
+    return lax.platform_dependent(x, cpu=partial(_add_on_cpu, add, window=window), default=native)
 
 
 def _add_on_cpu(add, x, window):
