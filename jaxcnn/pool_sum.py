@@ -1,6 +1,7 @@
 """Sums over windows: means, sums, p-norms. The gradients are fixed sums over window offsets."""
 
 import math
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -79,6 +80,22 @@ class _AvgPool(NamedTuple):
                 return jnp.asarray(counts[None, ..., None], dtype)
         return jnp.full((1,) * (self.window.dims + 2), number, dtype)
 
+    def mean(self, total: jax.Array) -> jax.Array:
+        """total / N. A TPU counts padded windows in the program: its model reads x once more where a number divides."""
+        by_number = lambda total: total / self.divisor(total.dtype)
+        if self.divisor_override is not None or not any(map(any, self.window.pads)):
+            return by_number(total)
+        uncounted = tuple((lo - low, hi - high) for (lo, hi), (low, high) in zip(self.window.pads, self.counted))
+
+        def by_counting(total):
+            one = np.ones((), total.dtype)
+            ones = jnp.ones((1, *self.window.input, 1), total.dtype)
+            ones = lax.pad(ones, one, [(0, 0, 0), *((lo, hi, 0) for lo, hi in self.counted), (0, 0, 0)])
+            counts = sum_windows(ones, replace(self.window, input=ones.shape[1:-1], pads=uncounted))
+            return total / jnp.maximum(counts, 1)
+
+        return lax.platform_dependent(total, tpu=by_counting, default=by_number)
+
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _avg_pool(x: Float[Array, "n *spatial c"], static: _AvgPool) -> Float[Array, "n *output c"]:
@@ -87,13 +104,13 @@ def _avg_pool(x: Float[Array, "n *spatial c"], static: _AvgPool) -> Float[Array,
 
 def _avg_pool_fwd(x, static):
     total = sum_windows(widen(x), static.window)
-    return (total / static.divisor(total.dtype)).astype(x.dtype), None
+    return static.mean(total).astype(x.dtype), None
 
 
 def _avg_pool_bwd(static, _, dy):
     wide = widen(dy)
     divisor = static.divisor(wide.dtype)
-    before = lambda dy: spread_windows(dy / divisor, static.window)
+    before = lambda dy: spread_windows(static.mean(dy), static.window)
     after = lambda dy: spread_windows(dy, static.window) / divisor  # once, not for every tap
     dx = lax.platform_dependent(wide, tpu=before, default=after if divisor.size == 1 else before)
     return (dx.astype(dy.dtype),)
