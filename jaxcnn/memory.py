@@ -68,8 +68,11 @@ def map_chunks(fn: Callable, step: int, *arrays: jax.Array) -> jax.Array:
 
 
 def chunk_by_chunk(fn: Callable, step: int, *arrays: jax.Array) -> jax.Array:
-    """`map_chunks` of arrays (n, …, c) outside of a partitioned op: divided over devices as they are, a larger batch
-    under `jax.vmap`, and with the derivatives of fn at once."""
+    """`map_chunks` of arrays (n, …, c) where no op around it is partitioned.
+
+    Devices divide it as they divide the arrays, `jax.vmap` makes the batch larger, and its derivatives are those of fn
+    at once.
+    """
     loop = custom_vmap(partitioned(partial(map_chunks, fn, step), f"{', '.join(['n…c'] * len(arrays))} -> n…c"))
 
     @loop.def_vmap

@@ -13,8 +13,8 @@ from jaxtyping import Array, Float, Real
 
 from jaxcnn.arguments import AnyArray, error, to_array, to_ints, widen
 from jaxcnn.shards import per_shard
-from jaxcnn.taps import spread_windows, sum_windows
 from jaxcnn.window import Ints, Padding, Pads, Window, to_pool
+from jaxcnn.window_sums import spread_windows, sum_windows
 
 
 def avg_pool(

@@ -13,7 +13,7 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 import jaxcnn
-from jaxcnn import algorithms, switches, taps
+from jaxcnn import algorithms, switches, window_sums
 
 N, C = 16, 4
 IMAGE, ROW, CHANNEL = (N, 6, 6, C), (N, 7), (C,)
@@ -173,7 +173,7 @@ def test_training_moves_sums_alone(mode, monkeypatch):
         monkeypatch.setattr(getattr(algorithms, algorithm), "CHUNK", 1)
     monkeypatch.setattr(algorithms.winograd, "KERNEL_CHUNK", 1)
     monkeypatch.setattr(switches, "PADDED", 1)
-    monkeypatch.setattr(taps, "CHUNK", 1)
+    monkeypatch.setattr(window_sums, "CHUNK", 1)
     axis_name = "devices" if mode == "shard_map" else None
 
     def loss(weights, x, labels):

@@ -11,7 +11,7 @@ from compare import cotangent_of
 from jax.test_util import check_grads
 
 import jaxcnn
-from jaxcnn import taps
+from jaxcnn import window_sums
 
 
 def gradient(pool, x, dy=None):
@@ -83,7 +83,7 @@ def test_a_sum_is_made_once_for_the_sum_of_its_gradient():
 def test_sums_in_passes_over_a_few_examples_at_a_time(strides, n, x64, monkeypatch):
     """Or one, where no such number divides the batch."""
     for constant, value in {"ONCE": 4, "STRIDED": 4, "CHUNK": 5000}.items():
-        monkeypatch.setattr(taps, constant, value)
+        monkeypatch.setattr(window_sums, constant, value)
     x = jax.random.normal(jax.random.key(0), (n, 12, 13, 2))
     pool = lambda ops: lambda x: ops.avg_pool(x, (4, 5), strides=strides, padding=2, count_include_pad=False)
     y, vjp = jax.vjp(pool(jaxcnn.reference), x)
