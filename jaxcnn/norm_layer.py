@@ -26,6 +26,7 @@ from jaxcnn.moments import (
     constant_axes,
     count,
     counted,
+    finished,
     mean_square,
     moments,
     normalize,
@@ -346,23 +347,22 @@ def _rms_norm_fwd(x, scale, where, static):
 
 
 def _rms_norm_bwd(static, residuals, dy):
-    def gradients(dy, x, scale, where, r, summed, done):
-        """`summed(a, b, weight, axes)`: Σ a · b · weight; `done(sums)`: the sums, before dx."""
+    def gradients(dy, x, scale, where, r, summed):
+        """`summed(a, b, weight, axes)`: Σ a · b · weight."""
         wide, dy = x.astype(r.dtype), dy.astype(r.dtype)
         factor = None if scale is None else scale.astype(r.dtype)
         dscale = None if scale is None else summed(wide, dy, r, constant_axes(scale)).astype(scale.dtype)
         g = dy if factor is None else dy * factor
         mean = r * summed(dy, wide, factor, static.axes) / count(x, where, static)
-        mean, dscale = done((mean, dscale))
+        mean, dscale = finished(mean, dscale)
         dx = r * g - counted(wide * (jnp.square(r) * mean), where)
         return dx.astype(x.dtype), dscale
 
     def in_order(a, b, weight, axes):  # then a GPU's compiler stores the terms of dscale where dx goes later
         return jnp.sum((a if weight is None else a * weight) * b, axes, keepdims=True)
 
-    as_product = lambda a, b, weight, axes: weighted_sum(a * b, weight, axes)
-    of_cpu = partial(gradients, summed=as_product, done=lax.optimization_barrier)  # as in `normalize_gradients`
-    others = partial(gradients, summed=in_order, done=lambda sums: sums)
+    of_cpu = partial(gradients, summed=lambda a, b, weight, axes: weighted_sum(a * b, weight, axes))
+    others = partial(gradients, summed=in_order)
     return *lax.platform_dependent(dy, *residuals, cpu=of_cpu, default=others), None
 
 
