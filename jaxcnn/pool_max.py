@@ -52,8 +52,9 @@ def max_pool(
       y: (n, *output, c), laid out and typed like x.
 
     Keeps one unsigned integer for each output: the number of the first maximal tap, or for other ties a bit for each
-    tap (an integer for every 32); recomputes nothing. A TPU keeps x instead where a stride is larger than 1, and
-    chooses between equal maxima itself; between two programs, as of `jax.vjp` outside `jit`, both are kept.
+    tap (an integer for every 32); recomputes nothing. A TPU keeps x instead, but for windows of up to 16 taps with an
+    output as large as x, and chooses between equal maxima itself; between two programs, as of `jax.vjp` outside `jit`,
+    both are kept.
 
     Raises:
       ValueError: a window that does not fit x, an option out of its range.

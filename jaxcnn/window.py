@@ -231,9 +231,9 @@ def to_pool(
         dilation=dilation,
         ceil_mode=ceil_mode,
     )
-    sizes = zip(geometry.output, geometry.extent, geometry.strides)
-    never_overlap = tuple(max(s, e) if o == 1 else s for o, e, s in sizes)  # a stride is not taken where there is one
-    return x, replace(geometry, strides=never_overlap), restore
+    taken = zip(geometry.output, geometry.extent, geometry.strides)
+    strides = tuple(max(s, e) if o == 1 else s for o, e, s in taken)  # one window overlaps with none
+    return x, replace(geometry, strides=strides), restore
 
 
 def to_pairs(function: str, padding: Padding, dims: int) -> Pads:
