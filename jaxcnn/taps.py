@@ -30,9 +30,9 @@ def repeat(steps: int, step: Callable[[Any, Any], Any], start: Any) -> Any:
     return start
 
 
-def passes(window: Window, most: int = FUSE) -> list[Window]:
-    """What a sum or maximum over the window is done in, one pass after the other."""
-    return [window] if window.taps <= most else window.separate()
+def passes(window: Window) -> list[Window]:
+    """What a maximum over the window is found in, one pass after the other."""
+    return [window] if window.taps <= FUSE else window.separate()
 
 
 def whole_strides(window: Window) -> list[int]:

@@ -15,7 +15,7 @@ from jax import lax
 from jax.lax import reduce_window
 
 from jaxcnn.memory import are_one, chunk_by_chunk, examples, made_once
-from jaxcnn.taps import UNROLL, cut_taps, passes, read_taps, repeat, sum_taps
+from jaxcnn.taps import UNROLL, cut_taps, read_taps, repeat, sum_taps
 from jaxcnn.window import Pads, Window
 
 ONCE, STRIDED = 12, 49  # taps that one pass sums, at stride 1 and beyond: see `_add_on_cpu`
@@ -73,7 +73,7 @@ def _add_on_cpu(add, x, window):
     in one pass 7 (8), 8×8 17 (12) and 32 (32).
     """
     if all(e <= s for e, s in zip(window.extent, window.strides)):
-        return add(x, passes(window, UNROLL), cut=True)
+        return add(x, [window] if window.taps <= UNROLL else window.separate(), cut=True)
     if window.taps <= (STRIDED if max(window.strides) > 1 else ONCE):
         return made_once(partial(add, parts=[window], cut=True))(x)
     in_passes = partial(add, parts=window.separate(), cut=False)

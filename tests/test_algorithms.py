@@ -11,7 +11,7 @@ from cases.conv import CONV
 from cases.pool import AVG_POOL, MAX_POOL
 from compare import assert_close, assert_rule
 
-from jaxcnn import algorithms, switches, taps
+from jaxcnn import algorithms, switches, taps, window_sums
 from jaxcnn.algorithms import (
     accelerator,
     apart,
@@ -385,5 +385,6 @@ def test_pools_example_by_example(case, monkeypatch):
 def test_pools_one_dimension_after_the_other(case, monkeypatch):
     """As windows of many taps are, here also those of few, with ties, strides, dilation and padding."""
     monkeypatch.setattr(taps, "FUSE", 1)
-    monkeypatch.setattr(taps, "SUM", 1)
+    for constant in ("ONCE", "STRIDED", "CHUNK"):
+        monkeypatch.setattr(window_sums, constant, 1)
     assert_rule(lambda x: case.hand(x), case.twin, case.draw())
