@@ -21,7 +21,7 @@ import numpy as np
 from jax import lax
 
 from jaxcnn.algorithms.chunks import sum_products
-from jaxcnn.memory import examples, map_chunks
+from jaxcnn.memory import examples, in_one_loop, map_chunks
 from jaxcnn.window import Convolution
 
 A = np.array([[1, 0], [1, 1], [1, -1], [0, -1]])
@@ -63,12 +63,12 @@ def _convolve(x, w, conv, most):
     kernels = jnp.tensordot(np.kron(G, G).astype(conv.accumulate), w.astype(conv.accumulate).reshape(9, c, k), 1)
 
     def part(x):
-        transformed = _sandwich(B.T, _cells(x, conv))
         products = [
-            [lax.dot_general(v, u, (((3,), (0,)), ((), ())), conv.precision) for v, u in zip(*rows)]
-            for rows in zip(transformed, kernels.reshape(4, 4, c, k))
+            lax.dot_general(v, u, (((3,), (0,)), ((), ())), conv.precision)
+            for v, u in zip(_transformed(B.T, _cells(x, conv)), kernels)
         ]
-        z = jnp.stack([jnp.stack(row, 3) for row in _sandwich(A.T, products)], 2)
+        grid = [products[i : i + 4] for i in range(0, 16, 4)]
+        z = jnp.stack([jnp.stack(row, 3) for row in _sandwich(A.T, grid)], 2)
         z = z.reshape(z.shape[0], 2 * z.shape[1], 2 * z.shape[3], z.shape[5])
         return z[(slice(None), *map(slice, conv.window.output))]
 
@@ -79,8 +79,8 @@ def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array
     c, k = x.shape[-1], dz.shape[-1]
 
     def factors(x, dz):
-        of_x, of_dz = _sandwich(B.T, _cells(x, conv)), _sandwich(A, _outputs(dz, conv))
-        return [(v.reshape(-1, c), u.reshape(-1, k)) for rows in zip(of_x, of_dz) for v, u in zip(*rows)]
+        of_x, of_dz = _transformed(B.T, _cells(x, conv)), _transformed(A, _outputs(dz, conv))
+        return [(v.reshape(-1, c), u.reshape(-1, k)) for v, u in zip(of_x, of_dz)]
 
     products = sum_products(
         factors, x, dz, examples(KERNEL_CHUNK, _bytes_of_one(c + k, conv)), conv.precision, conv.accumulate
@@ -117,6 +117,11 @@ def _cells(x, conv):
         return lax.slice(x, (0, i, j, 0), stop, (1, 2, 2, 1))
 
     return [[cell(i, j) for j in range(4)] for i in range(4)]
+
+
+def _transformed(m, grid):
+    """The entries of `_sandwich`, row by row. ResNet's x, (16, 56, 56, 64): 2.8 ms, in a loop each 4.1."""
+    return in_one_loop([entry for row in _sandwich(m, grid) for entry in row])
 
 
 def _sandwich(m, grid):
