@@ -153,7 +153,7 @@ def test_grouped(x, w, options, most, width, name, x64, monkeypatch):
 @over([row for row in GEOMETRY if row[2].get("groups", 1) == row[0][-1]])
 def test_depthwise(x, w, options, loops, name, x64, monkeypatch):
     if loops:
-        for constant, value in {"TAPS": 2, "CHUNK": 1, "ROWS": 2}.items():
+        for constant, value in {"TAPS": 2, "CHUNK": 1, "ROWS": 2, "FUSE": 1, "SOME": 2}.items():
             monkeypatch.setattr(depthwise, constant, value)
     assert_native(getattr(depthwise, name), name, x, w, convolution(x, w, **options))
 
