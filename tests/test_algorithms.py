@@ -23,6 +23,7 @@ from jaxcnn.algorithms import (
     direct,
     fourier,
     grouped,
+    lanes,
     matmul,
     native,
     phases,
@@ -148,14 +149,42 @@ def test_grouped(x, w, options, most, width, name, x64, monkeypatch):
     )
 
 
-@pytest.mark.parametrize("name", MAPS)
-@pytest.mark.parametrize("loops", [False, True], ids=["written out", "in loops"])
+@pytest.mark.parametrize("name", MAPS[:2])
+@pytest.mark.parametrize("rows", [False, True], ids=["as it is", "by rows"])
 @over([row for row in GEOMETRY if row[2].get("groups", 1) == row[0][-1]])
-def test_depthwise(x, w, options, loops, name, x64, monkeypatch):
-    if loops:
-        for constant, value in {"TAPS": 2, "CHUNK": 1, "ROWS": 2, "FUSE": 1, "SOME": 2}.items():
+def test_depthwise(x, w, options, rows, name, x64, monkeypatch):
+    if rows:
+        for constant, value in {"FUSE": 1, "SOME": 2}.items():
             monkeypatch.setattr(depthwise, constant, value)
     assert_native(getattr(depthwise, name), name, x, w, convolution(x, w, **options))
+
+
+def channels_of_a_group(w, options):
+    return w[-2], w[-1] // options.get("groups", 1)
+
+
+@over([row for row in GROUPED if len(set(channels_of_a_group(*row[1:]))) == 1])
+def test_lanes(x, w, options, x64):
+    conv = convolution(x, w, **options)
+    assert_native(lanes.forward, "forward", x, w, conv)
+    if max(conv.window.strides) == 1:
+        assert_native(lanes.input_gradient, "input_gradient", x, w, conv)
+
+
+@pytest.mark.parametrize("loops", [False, True], ids=["written out", "in loops"])
+@over(
+    [
+        row
+        for row in GROUPED
+        if lanes.fits_kernel_gradient(convolution(*row[:2], **row[2]), *channels_of_a_group(*row[1:]))
+    ]
+)
+def test_lanes_of_the_kernel_gradient(x, w, options, loops, x64, monkeypatch):
+    if loops:
+        depthwise_alone = {"UNROLL": 1} if 1 in channels_of_a_group(w, options) else {}
+        for constant, value in ({"SUMS": 2, "CHUNK": 1, "ROWS": 2} | depthwise_alone).items():
+            monkeypatch.setattr(lanes, constant, value)
+    assert_native(lanes.kernel_gradient, "kernel_gradient", x, w, convolution(x, w, **options))
 
 
 @pytest.mark.parametrize("name", MAPS)
@@ -330,7 +359,9 @@ def test_the_choice_goes_by_what_is_computed():
     for name in MAPS:
         assert chosen(name, (3, 17, 17, 40), (1, 1, 40, 24), strides=2) == "matmul"
         assert chosen(name, (2, 30, 30, 3), (6, 6, 3, 20), strides=6, padding="VALID") == "matmul"
-        assert chosen(name, (2, 30, 30, 24), (5, 5, 1, 24), groups=24) == "depthwise"
+        of_map = "lanes" if name == "kernel_gradient" else "depthwise"
+        assert chosen(name, (2, 30, 30, 24), (5, 5, 1, 24), groups=24) == of_map
+        assert chosen(name, (2, 30, 30, 24), (3, 3, 3, 24), groups=8) == "lanes"
         assert chosen(name, (2, 30, 30, 24), (12, 12, 1, 24), groups=24) == "fourier"
         assert chosen(name, (2, 30, 30, 96), (3, 3, 48, 256), groups=2) == "grouped"
     assert chosen("forward", (2, 30, 30, 3), (3, 3, 3, 40), strides=2) == "direct"
@@ -340,6 +371,7 @@ def test_the_choice_goes_by_what_is_computed():
     assert chosen("input_gradient", (2, 30, 30, 24), (3, 3, 3, 80), groups=8, strides=2) == "grouped"
     assert chosen("forward", (2, 30, 30, 24), (9, 9, 1, 24), groups=24) == "depthwise"
     assert chosen("forward", (2, 30, 30, 24), (3, 3, 24, 32), strides=3) == "columns"
+    assert chosen("kernel_gradient", (2, 30, 30, 24), (3, 3, 3, 48), groups=8) == "lanes"
     assert chosen("kernel_gradient", (2, 30, 30, 24), (3, 3, 6, 32), groups=4) == "apart"
     assert chosen("kernel_gradient", (2, 30, 30, 96), (3, 3, 48, 256), groups=2, strides=2) == "apart"
     assert chosen("kernel_gradient", (2, 30, 30, 96), (1, 1, 48, 256), groups=2, strides=2) == "grouped"

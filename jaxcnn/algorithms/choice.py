@@ -17,6 +17,7 @@ from jaxcnn.algorithms import (
     direct,
     fourier,
     grouped,
+    lanes,
     matmul,
     native,
     phases,
@@ -51,7 +52,9 @@ def forward(x: Shape, w: Shape, conv: Convolution) -> Algorithm:
         return depthwise.forward
     if conv.groups == x[-1] > 1:  # RepLKNet 31×31: 1.8 (1.6), tap by tap 42 (11)
         return fourier.forward if fourier.fits(conv) else native.forward
-    # MobileNet 3×3/2 of 3: 2.5 (2.5), native 9.9 (3.2); ResNeXt, groups of 4: 11 (8.0), merged 16 (14)
+    if conv.groups > 1 and lanes.fits(conv, w[-2], w[-1] // conv.groups):
+        return lanes.forward  # groups of 2, (8,56,56,128): 2.7, direct 5.0; ResNeXt, of 8: 6.2, merged 7; /2: 8.8, 12
+    # MobileNet 3×3/2 of 3: 2.5 (2.5), native 9.9 (3.2); groups of 2 to 4: 1.2, merged 2
     if direct.fits(conv, w[-2], w[-1] // conv.groups):
         return direct.forward
     if conv.groups > 1:  # ResNeXt, 32 groups: 8.5 (9.3), native 64 (27)
@@ -90,6 +93,8 @@ def input_gradient(dz: Shape, w: Shape, conv: Convolution) -> Algorithm:
         if fourier.fits(conv):
             return fourier.input_gradient
         return native.input_gradient if dense else depthwise.input_gradient
+    if conv.groups > 1 and max(conv.window.strides) == 1 and lanes.fits(conv, w[-1] // conv.groups, w[-2]):
+        return lanes.input_gradient
     if conv.groups > 1 and max(conv.window.strides) == 1 and direct.fits(conv, w[-1] // conv.groups, w[-2]):
         return direct.input_gradient  # ResNeXt, groups of 4: 12 (8.6), merged 17 (13)
     each_apart = 1 < phases.convolutions(conv) == math.prod(conv.window.strides)
@@ -117,9 +122,11 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
     if conv.groups == x[-1] > 1 and fourier.fits(conv):  # RepLKNet 31×31: 1.7 (1.4), tap by tap 10 (17)
         return fourier.kernel_gradient
     if conv.groups == x[-1] > 1:  # MobileNet 3×3: 4.8, as one sum for each tap 63 (63)
-        return depthwise.kernel_gradient
+        return lanes.kernel_gradient
     if conv.groups > 1:
         dense, c, k = conv._replace(groups=1), x[-1] // conv.groups, dz[-1] // conv.groups
+        if lanes.fits_kernel_gradient(conv, c, k):  # groups of 2, (8,56,56,128): 8.8, apart 30; of 4: 13, 24
+            return lanes.kernel_gradient
         strided = max(conv.window.strides) > 1 and not matmul.fits(dense)
         if apart.fits(conv) and (strided or c * k <= MOST or are_one(x[0], 1)):
             return apart.kernel_gradient  # ResNeXt: 6.9 (5.3), merged 8.2 (7.9); /2: 8 (6), 20 (20), autodiff 5000
@@ -153,7 +160,7 @@ def _in_columns(n: Any, c: int, k: int, window: Window) -> bool:
 
 def of_batch(name: str, chosen: Algorithm, size: Any, a: Shape, b: Shape, conv: Convolution) -> Algorithm | None:
     """What computes so many of the maps that `chosen` computes one of, all at once. None: they go one by one."""
-    sums = depthwise.forward, depthwise.input_gradient, direct.forward, direct.input_gradient
+    sums = [m for form in (depthwise, direct, lanes) for m in (form.forward, form.input_gradient)]
     if chosen in sums:  # MobileNet 3×3: 10, one by one 30
         return chosen
     if name != "kernel_gradient" or conv.groups > 1 or not (isinstance(size, int) and isinstance(a[0], int)):
