@@ -181,9 +181,11 @@ def test_lanes(x, w, options, x64):
 )
 def test_lanes_of_the_kernel_gradient(x, w, options, loops, x64, monkeypatch):
     if loops:
-        depthwise_alone = {"UNROLL": 1} if 1 in channels_of_a_group(w, options) else {}
-        for constant, value in ({"SUMS": 2, "CHUNK": 1, "ROWS": 2} | depthwise_alone).items():
+        for constant, value in {"SUMS": 2, "CHUNK": 1, "ROWS": 2}.items():
             monkeypatch.setattr(lanes, constant, value)
+        if 1 in channels_of_a_group(w, options):
+            for module in (lanes, taps):
+                monkeypatch.setattr(module, "UNROLL", 1)
     assert_native(lanes.kernel_gradient, "kernel_gradient", x, w, convolution(x, w, **options))
 
 
