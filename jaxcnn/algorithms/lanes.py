@@ -24,7 +24,8 @@ from jaxcnn.memory import examples, sums
 from jaxcnn.taps import UNROLL, padded, read_taps
 from jaxcnn.window import Convolution, Window
 
-PRODUCTS = range(16, 82)  # that make an output: fewer are not worth the copy of x, of more XLA makes no vectors
+MOST = 4  # channels or results of a group; more leave a matrix product enough
+PRODUCTS = range(18, 82)  # that make an output: fewer are not worth the copy of x, of more XLA makes no vectors
 CHUNK = 4e6  # bytes of x and dz that the kernel gradient looks at in turn
 ROWS = 8  # of which the products are added up while they are read
 SUMS = 9  # made in one pass over x and dz
@@ -32,11 +33,12 @@ SUMS = 9  # made in one pass over x and dz
 
 def fits(conv: Convolution, c: int, k: int) -> bool:
     """For c and k channels of a group."""
-    return c == k and conv.window.taps * c in PRODUCTS
+    return c == k and conv.window.taps * c in PRODUCTS and (c <= MOST or max(conv.window.strides) > 1)
 
 
 def fits_kernel_gradient(conv: Convolution, c: int, k: int) -> bool:
-    return max(c, k) % min(c, k) == 0 and conv.window.taps * min(c, k) <= UNROLL
+    few, many = sorted((c, k))
+    return many % few == 0 and (few == 1 or (many <= MOST and conv.window.taps * few <= UNROLL))
 
 
 def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
