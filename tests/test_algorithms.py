@@ -373,7 +373,7 @@ def test_the_choice_goes_by_what_is_computed():
     assert chosen("input_gradient", (2, 30, 30, 24), (3, 3, 3, 80), groups=8, strides=2) == "grouped"
     assert chosen("forward", (2, 30, 30, 24), (9, 9, 1, 24), groups=24) == "depthwise"
     assert chosen("forward", (2, 30, 30, 24), (3, 3, 24, 32), strides=3) == "columns"
-    assert chosen("kernel_gradient", (2, 30, 30, 24), (3, 3, 3, 48), groups=8) == "lanes"
+    assert chosen("kernel_gradient", (2, 30, 30, 16), (3, 3, 2, 32), groups=8) == "lanes"
     assert chosen("kernel_gradient", (2, 30, 30, 24), (3, 3, 6, 32), groups=4) == "apart"
     assert chosen("kernel_gradient", (2, 30, 30, 96), (3, 3, 48, 256), groups=2, strides=2) == "apart"
     assert chosen("kernel_gradient", (2, 30, 30, 96), (1, 1, 48, 256), groups=2, strides=2) == "grouped"

@@ -53,7 +53,7 @@ def forward(x: Shape, w: Shape, conv: Convolution) -> Algorithm:
     if conv.groups == x[-1] > 1:  # RepLKNet 31×31: 1.8 (1.6), tap by tap 42 (11)
         return fourier.forward if fourier.fits(conv) else native.forward
     if conv.groups > 1 and lanes.fits(conv, w[-2], w[-1] // conv.groups):
-        return lanes.forward  # groups of 2, (8,56,56,128): 2.7, direct 5.0; ResNeXt, of 4: 5.6, 7.2; of 8 /2: 8.8, merged 11
+        return lanes.forward  # groups of 2, (8,56,56,128): 2.7, direct 5.0; ResNeXt, of 4: 5.6, 7.2; of 8, /2: 8.8, 11
     # MobileNet 3×3/2 of 3: 2.5 (2.5), native 9.9 (3.2); groups of 2 to 4: 1.2, merged 2
     if direct.fits(conv, w[-2], w[-1] // conv.groups):
         return direct.forward
