@@ -91,11 +91,17 @@ def _is_zero(tangent):
 
 
 def _map(fn, axes, *arrays):
-    """vmap as a loop: a batched kernel would become a grouped convolution."""
-    moving = [array for array, axis in zip(arrays, axes) if axis == 0]
+    """vmap as a loop: a batched kernel would become a grouped convolution.
 
-    def call(moving):
-        moving = iter(moving)
-        return fn(*(next(moving) if axis == 0 else array for array, axis in zip(arrays, axes)))
+    It cuts examples out of one long array. Batches of one, which vmap makes of examples, have a layout that XLA would
+    copy for the loop: MobileNet's depthwise dw, 3.3 ms for the batch, per example 4.1 and no memory, else 8.7 and 26 MB.
+    """
+    size = next(array.shape[0] for array, axis in zip(arrays, axes) if axis == 0)
+    long = [array.reshape(-1, *array.shape[2:]) if axis == 0 else array for array, axis in zip(arrays, axes)]
 
-    return lax.map(call, moving)
+    def call(i):
+        n = [array.shape[1] for array in arrays]
+        cut = lambda array, n: lax.dynamic_slice_in_dim(array, i * n, n)
+        return fn(*(array if axis is None else cut(array, n) for array, axis, n in zip(long, axes, n)))
+
+    return lax.map(call, jnp.arange(size))
