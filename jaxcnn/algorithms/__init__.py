@@ -94,7 +94,7 @@ def _map(fn, axes, *arrays):
     """vmap as a loop: a batched kernel would become a grouped convolution.
 
     It cuts examples out of one long array. Batches of one, which vmap makes of examples, have a layout that XLA would
-    copy for the loop: MobileNet's depthwise dw, 3.3 ms for the batch, per example 4.1 and no memory, else 8.7 and 26 MB.
+    copy for the loop: MobileNet's depthwise dw, 3.3 ms of the batch, takes 4.1 per example, else 8.7 and 26 MB.
     """
     size = next(array.shape[0] for array, axis in zip(arrays, axes) if axis == 0)
     long = [array.reshape(-1, *array.shape[2:]) if axis == 0 else array for array, axis in zip(arrays, axes)]
