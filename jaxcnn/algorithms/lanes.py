@@ -24,7 +24,7 @@ from jaxcnn.memory import examples, sums
 from jaxcnn.taps import UNROLL, padded, read_taps
 from jaxcnn.window import Convolution, Window
 
-MOST = 4  # channels or results of a group; more leave a matrix product enough
+MOST, STRIDED = 4, 8  # channels of a group, without and with strides; more leave a matrix product enough
 PRODUCTS = range(18, 82)  # that make an output: fewer are not worth the copy of x, of more XLA makes no vectors
 CHUNK = 4e6  # bytes of x and dz that the kernel gradient looks at in turn
 ROWS = 8  # of which the products are added up while they are read
@@ -33,7 +33,7 @@ SUMS = 9  # made in one pass over x and dz
 
 def fits(conv: Convolution, c: int, k: int) -> bool:
     """For c and k channels of a group."""
-    return c == k and conv.window.taps * c in PRODUCTS and (c <= MOST or max(conv.window.strides) > 1)
+    return c == k <= (STRIDED if max(conv.window.strides) > 1 else MOST) and conv.window.taps * c in PRODUCTS
 
 
 def fits_kernel_gradient(conv: Convolution, c: int, k: int) -> bool:
