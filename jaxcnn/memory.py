@@ -1,4 +1,4 @@
-"""What a CPU holds in memory: sums made once, chunks that are stored, a batch gone through in chunks."""
+"""What a CPU makes in one loop, and what it holds in memory: results made once, chunks that are stored or gone through."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
