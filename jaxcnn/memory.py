@@ -1,4 +1,4 @@
-"""What a CPU makes in one loop, and what it holds in memory: results made once, chunks that are stored or gone through."""
+"""What a CPU makes in one loop, and what it holds in memory: results made once, chunks stored or gone through."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
