@@ -54,7 +54,7 @@ def forward(x: Shape, w: Shape, conv: Convolution) -> Algorithm:
         return fourier.forward if fourier.fits(conv) else native.forward
     if conv.groups > 1 and lanes.fits(conv, w[-2], w[-1] // conv.groups):
         return lanes.forward  # groups of 2, (8,56,56,128): 2.7, direct 5.0; ResNeXt, of 4: 5.6, 7.2; of 8, /2: 8.8, 11
-    # MobileNet 3×3/2 of 3: 2.5 (2.5), native 9.9 (3.2); groups of 2 to 4: 1.2, merged 2
+    # MobileNet 3×3/2 of 3: 2.5 (2.5), native 9.9 (3.2); groups of 2 with 4 results, (8,28,28,64): 1.2, lanes 1.5
     if direct.fits(conv, w[-2], w[-1] // conv.groups):
         return direct.forward
     if conv.groups > 1:  # ResNeXt, 32 groups: 8.5 (9.3), native 64 (27)
@@ -94,9 +94,9 @@ def input_gradient(dz: Shape, w: Shape, conv: Convolution) -> Algorithm:
             return fourier.input_gradient
         return native.input_gradient if dense else depthwise.input_gradient
     if conv.groups > 1 and max(conv.window.strides) == 1 and lanes.fits(conv, w[-1] // conv.groups, w[-2]):
-        return lanes.input_gradient
+        return lanes.input_gradient  # groups of 2, (8,56,56,128): 2.7, direct 5.6; of 4: 6.4, 7.3
     if conv.groups > 1 and max(conv.window.strides) == 1 and direct.fits(conv, w[-1] // conv.groups, w[-2]):
-        return direct.input_gradient  # ResNeXt, groups of 4: 12 (8.6), merged 17 (13)
+        return direct.input_gradient  # of groups with more or fewer results than channels
     each_apart = 1 < phases.convolutions(conv) == math.prod(conv.window.strides)
     if conv.groups > 1 and each_apart and direct.fits_phases(conv, w[-1] // conv.groups, w[-2]):
         return partial(phases.input_gradient, forward=direct.forward)  # ResNeXt 3×3/2: 5.8 (5.8), merged 20 (14)
@@ -121,7 +121,7 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
         return matmul.kernel_gradient  # ConvNeXt's 4×4/4: 4.0 (2.2), columns 6.2 (3.3); 3×3/3: 9.7 (8.8), 6.5 (4.7)
     if conv.groups == x[-1] > 1 and fourier.fits(conv):  # RepLKNet 31×31: 1.7 (1.4), tap by tap 10 (17)
         return fourier.kernel_gradient
-    if conv.groups == x[-1] > 1:  # MobileNet 3×3: 4.8, as one sum for each tap 63 (63)
+    if conv.groups == x[-1] > 1:  # MobileNet 3×3: 2.6 (2.8), as one sum for each tap 63 (63)
         return lanes.kernel_gradient
     if conv.groups > 1:
         dense, c, k = conv._replace(groups=1), x[-1] // conv.groups, dz[-1] // conv.groups
@@ -140,7 +140,7 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
     if in_tiles and c >= WIDE and k > THIN and c * k > WIDE**2:  # ResNet 3×3, 128 channels: 14 (14), native 26 (22)
         return winograd.kernel_gradient
     if conv.window.dims == 1 and taps <= SHORT and shifts.fits(conv) and c > max(k, NARROW):
-        return shifts.kernel_gradient  # causal, 128 to 32: 9.8 (11), native 14 (16); 64 to 64: 12 (13), 8.2 (10)
+        return shifts.kernel_gradient  # causal, 128 to 32: 9.8 (11), native 14 (16); 64 to 64: 12 (13), native 8.2 (10)
     if conv.window.dims > 1 and taps <= UNROLL and shifts.fits(conv) and c >= NARROW and c * taps > LONG:
         return shifts.kernel_gradient  # U-Net 3×3, 16: 5.7 (7.4), native 9.2 (12); 7×7 of 8: 2.9 (6.6), native 5.3 (8)
     return columns.kernel_gradient if _in_columns(x[0], c, k, conv.window) else native.kernel_gradient
