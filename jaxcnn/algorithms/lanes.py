@@ -76,7 +76,7 @@ def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array
         split = (n, window.output[0] // rows, rows, *window.output[1:], -1)
         dz = lax.optimization_barrier(_to_turn(dz, g, few, lanes).reshape(split))
         turned = [_turned(dz, q, g, lanes) for q in range(few)]
-        x, unpadded = padded(_to_turn(x.astype(conv.accumulate), g, 1, lanes), window)
+        x, unpadded = padded(repeated(x.astype(conv.accumulate), g, lanes), window)
         read = read_taps(x, unpadded, 0)
 
         def at(first, size=SUMS):
@@ -105,11 +105,17 @@ def in_rows(window: Window, most: int) -> tuple[int, Window]:
     return rows, replace(window, pads=((low, high + -height % rows * window.strides[0]), *pads))
 
 
-def _to_turn(a, groups, turns, lanes):
-    """(…, groups · c), the channels of each group repeated to fill its lanes; zeros around what is turned."""
+def repeated(a: jax.Array, groups: int, lanes: int) -> jax.Array:
+    """(…, groups · c), the channels of each group repeated to fill its lanes."""
     c = a.shape[-1] // groups
-    if c < lanes:
-        a = jnp.tile(a.reshape(*a.shape[:-1], groups, c), lanes // c).reshape(*a.shape[:-1], groups * lanes)
+    if c == lanes:
+        return a
+    return jnp.tile(a.reshape(*a.shape[:-1], groups, c), lanes // c).reshape(*a.shape[:-1], groups * lanes)
+
+
+def _to_turn(a, groups, turns, lanes):
+    """`repeated`, with zeros around what is turned."""
+    a = repeated(a, groups, lanes)
     around = [(0, 0, 0)] * (a.ndim - 1) + [(lanes, lanes, 0)]
     return lax.pad(a, jnp.zeros((), a.dtype), around) if turns > 1 else a
 
