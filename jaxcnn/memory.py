@@ -39,12 +39,12 @@ def sums(terms: Sequence[jax.Array], axis: int) -> Sequence[jax.Array]:
 
 
 def in_one_loop(arrays: Sequence[jax.Array]) -> Sequence[jax.Array]:
-    """Floats of one shape, on a CPU made in one loop, which reads what they share once.
+    """Arrays of one shape, on a CPU made in one loop, which reads what they share once.
 
-    They are `sums` of themselves and −0, along an axis that XLA does not see through.
+    As with `sums`, but a reduction of two equal terms to the last.
     """
-    first = lax.broadcasted_iota(np.int32, (2, *arrays[0].shape), 0) == 0
-    return sums([jnp.where(first, a, -jnp.zeros((), a.dtype)) for a in arrays], 0)
+    twice = tuple(jnp.broadcast_to(a, (2, *a.shape)) for a in arrays)
+    return tuple(lax.reduce(twice, tuple(np.zeros((), a.dtype) for a in arrays), lambda _, last: last, (0,)))
 
 
 def stored(dtype: Any, *arrays: jax.Array) -> list[jax.Array]:
@@ -66,7 +66,7 @@ def are_one(n: Any, step: int) -> bool:
     return isinstance(n, int) and n <= step
 
 
-def map_chunks(fn: Callable, step: int, *arrays: jax.Array) -> jax.Array:
+def map_chunks(fn: Callable, step: int, *arrays: jax.Array) -> Any:
     """fn(*arrays), for `step` examples at a time, or as many less as divide the batch.
 
     The loop begins with any number of the first array in place of the result: zeros would be one array for all loops of
@@ -78,28 +78,31 @@ def map_chunks(fn: Callable, step: int, *arrays: jax.Array) -> jax.Array:
         return fn(*arrays)
     step = max(d for d in range(1, step + 1) if n % d == 0) if isinstance(n, int) else 1
     of_one = jax.eval_shape(fn, *(a[:1] for a in arrays))
-    shape, anything = (n, *of_one.shape[1:]), x[(0,) * x.ndim].astype(of_one.dtype)
+    start = lambda one: jnp.broadcast_to(x[(0,) * x.ndim].astype(one.dtype), (n, *one.shape[1:]))
 
     def put(i, z):
         part = fn(*(lax.dynamic_slice_in_dim(a, i * step, step) for a in arrays))
-        return lax.dynamic_update_slice_in_dim(z, part, i * step, 0)
+        return jax.tree.map(lambda z, part: lax.dynamic_update_slice_in_dim(z, part, i * step, 0), z, part)
 
-    return lax.fori_loop(0, n // step, put, jnp.broadcast_to(anything, shape))
+    return lax.fori_loop(0, n // step, put, jax.tree.map(start, of_one))
 
 
-def chunk_by_chunk(fn: Callable, step: int, *arrays: jax.Array) -> jax.Array:
+def chunk_by_chunk(fn: Callable, step: int, *arrays: jax.Array) -> Any:
     """`map_chunks` of arrays (n, …, c) where no op around it is partitioned.
 
     Devices divide it as they divide the arrays, `jax.vmap` makes the batch larger, and its derivatives are those of fn
     at once.
     """
-    loop = custom_vmap(partitioned(partial(map_chunks, fn, step), f"{', '.join(['n…c'] * len(arrays))} -> n…c"))
+    divided = lambda trees: ", ".join("n…c" for _ in jax.tree.leaves(trees))
+    layout = f"{divided(arrays)} -> {divided(jax.eval_shape(fn, *arrays))}"
+    loop = custom_vmap(partitioned(partial(map_chunks, fn, step), layout))
 
     @loop.def_vmap
     def larger(size, batched, *arrays):
         every = [a if own else jnp.broadcast_to(a, (size, *a.shape)) for a, own in zip(arrays, batched)]
         result = chunk_by_chunk(fn, step, *(a.reshape(-1, *a.shape[2:]) for a in every))
-        return result.reshape(size, -1, *result.shape[1:]), True
+        result = jax.tree.map(lambda a: a.reshape(size, -1, *a.shape[1:]), result)
+        return result, jax.tree.map(lambda _: True, result)
 
     chunks = jax.custom_jvp(lambda *arrays: loop(*arrays))
     chunks.defjvp(lambda primals, tangents: jax.jvp(fn, primals, tangents))

@@ -13,7 +13,7 @@ from jaxtyping import Array, Int32, Real
 from jaxcnn import selection
 from jaxcnn.arguments import AnyArray, to_array, to_choice
 from jaxcnn.shards import per_shard
-from jaxcnn.switches import Ties, find_maximum, is_switched, share, spread, to_indices, turned
+from jaxcnn.switches import Ties, find_maximum, highest, is_switched, share, spread, to_indices, turned
 from jaxcnn.taps import read_taps, repeat
 from jaxcnn.window import Ints, Padding, Window, to_pool
 
@@ -77,12 +77,20 @@ def max_pool(
 class _MaxPool(NamedTuple):
     window: Window
     ties: Ties
-    of_least: bool = False  # the minimum: the maximum in the order turned round
+    of_least: bool = False
+
+    def turn(self, x: jax.Array) -> jax.Array:
+        """The minimum is the maximum in the order turned round."""
+        return turned(x) if self.of_least else x
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _max_pool(x: Real[Array, "n *spatial c"], static: _MaxPool) -> Real[Array, "n *output c"]:
-    return _max_pool_fwd(x, static)[0]
+    of_others = lambda x: static.turn(highest(static.turn(x), static.window))
+    if not selection.fits(static.window, static.ties):
+        return of_others(x)
+    of_tpu = lambda x: selection.find_maximum(x, static.window, static.of_least)[0]
+    return lax.platform_dependent(x, tpu=of_tpu, default=of_others)
 
 
 def _max_pool_fwd(x, static):
@@ -103,9 +111,8 @@ _max_pool.defvjp(_max_pool_fwd, _max_pool_bwd)
 
 @partial(jax.custom_jvp, nondiff_argnums=(1,))
 def _maximum(x, static):
-    turn = turned if static.of_least else lambda x: x
-    y, switches = find_maximum(turn(x), static.window, static.ties)
-    return turn(y), switches
+    y, switches = find_maximum(static.turn(x), static.window, static.ties)
+    return static.turn(y), switches
 
 
 @_maximum.defjvp

@@ -67,19 +67,25 @@ def knows_varying(axis_name: Any) -> bool:
 
 def partitioned(fn: Callable, layout: str) -> Callable:
     """fn of arrays, on each shard where the compiler divides them; it sums over what a letter without result names."""
-    inputs, (output,) = _parse(layout)
+    inputs, outputs = _parse(layout)
 
-    def partition(mesh, shapes, result):
+    def partition(mesh, shapes, results):
         divided = _divide(zip(inputs, shapes))
-        summed = tuple(axis for letter, axes in divided.items() if letter not in output for axis in axes)
+        summed = tuple(axis for letter, axes in divided.items() if letter not in outputs[0] for axis in axes)
         local = (lambda *arrays: lax.psum(fn(*arrays), summed)) if summed else fn
         place = lambda term, shape: NamedSharding(mesh, _spec(term, shape.shape, divided))
-        return mesh, local, place(output, result), tuple(map(place, inputs, shapes))
+        leaves, structure = jax.tree.flatten(results)
+        return (
+            mesh,
+            local,
+            jax.tree.unflatten(structure, map(place, outputs, leaves)),
+            tuple(map(place, inputs, shapes)),
+        )
 
     def rule(_, operands, results):
         number = itertools.count()
         name = lambda term, value: " ".join(x or f"free{next(number)}" for x in _letters(term, len(value.shape)))
-        return f"{', '.join(map(name, inputs, operands))} -> {name(output, results[0])}"
+        return f"{', '.join(map(name, inputs, operands))} -> {', '.join(map(name, outputs, results))}"
 
     call = custom_partitioning(jax.jit(lambda *arrays: fn(*arrays)))  # a jit may have constants in it
     call.def_partition(partition=partition, sharding_rule=rule)

@@ -40,9 +40,9 @@ def whole_strides(window: Window) -> list[int]:
     return [o + (e - 1) // s for o, e, s in zip(window.output, window.extent, window.strides)]
 
 
-def padded(x: jax.Array, window: Window) -> tuple[jax.Array, Window]:
+def padded(x: jax.Array, window: Window, fill: Any = 0) -> tuple[jax.Array, Window]:
     """x̃ in memory, and its window without pads: else XLA pads anew for every tap that it reads."""
-    x = _pad(x, _to_read(window), 0)
+    x = _pad(x, _to_read(window), fill)
     return lax.optimization_barrier(x), replace(window, input=x.shape[1:-1], pads=((0, 0),) * window.dims)
 
 

@@ -408,11 +408,19 @@ POOLS = [case for case in [*MAX_POOL, *AVG_POOL] if case.options.get("ties", "fi
 def test_pools_example_by_example(case, monkeypatch):
     """As large batches are pooled on a CPU, also in a batch of batches."""
     monkeypatch.setattr(switches, "PADDED", 1)
+    monkeypatch.setattr(switches, "SPREAD", 1)
     x = case.draw()
     assert_rule(case.hand, case.twin, x)
     batch = jnp.stack([x[0], -x[0]])
     of_batch = lambda pool: jax.vmap(jax.grad(lambda x: jnp.sum(jnp.sin(pool(x)))))(batch)
     assert_close(of_batch(case.hand), of_batch(case.twin), 1e-5)
+
+
+@pytest.mark.parametrize("case", [case for case in POOLS if case.op == "max_pool"], ids=str)
+def test_pools_in_two_loops(case, monkeypatch):
+    """As a GPU makes the maximum and its switch."""
+    monkeypatch.setattr(switches, "UNROLL", 0)
+    assert_rule(lambda x: case.hand(x), case.twin, case.draw())
 
 
 @pytest.mark.parametrize("case", [case for case in POOLS if len(case.shapes[0]) > 3], ids=str)

@@ -173,6 +173,7 @@ def test_training_moves_sums_alone(mode, monkeypatch):
         monkeypatch.setattr(getattr(algorithms, algorithm), "CHUNK", 1)
     monkeypatch.setattr(algorithms.winograd, "KERNEL_CHUNK", 1)
     monkeypatch.setattr(switches, "PADDED", 1)
+    monkeypatch.setattr(switches, "SPREAD", 1)
     monkeypatch.setattr(window_sums, "CHUNK", 1)
     axis_name = "devices" if mode == "shard_map" else None
 

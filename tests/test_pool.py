@@ -11,7 +11,7 @@ from compare import cotangent_of
 from jax.test_util import check_grads
 
 import jaxcnn
-from jaxcnn import window_sums
+from jaxcnn import switches, window_sums
 
 
 def gradient(pool, x, dy=None):
@@ -53,6 +53,24 @@ def test_padding_never_takes_the_gradient(ties):
     assert y[0, :, 0].tolist() == [-np.inf] * 5
     dx = vjp(line(100, 200, 1, 2, 4))[0][0, :, 0].tolist()
     assert dx == {"first": [3, 4], "all": [3, 6], "even": [2, 5]}[ties]
+
+
+@pytest.mark.parametrize("loops", ["one", "two"])
+@pytest.mark.parametrize("window", [3, 5])
+def test_the_first_maximum_of_any_numbers(loops, window, monkeypatch):
+    """NaN, infinities, both zeros and ties, in windows of one pass and of several, as a CPU and as others find it."""
+    if loops == "two":
+        monkeypatch.setattr(switches, "UNROLL", 0)
+    numbers = np.array([np.nan, np.inf, -np.inf, -np.inf, -0.0, 0.0, 1, 1, -2], np.float32)
+    x = np.random.default_rng(0).choice(numbers, (4, 7, 8, 3))
+    y, indices = map(np.asarray, jaxcnn.max_pool_with_indices(x, window, strides=2, padding=1))
+    for n, p, q, c in np.ndindex(y.shape):
+        rows, columns = (range(max(0, 2 * o - 1), min(size, 2 * o - 1 + window)) for o, size in ((p, 7), (q, 8)))
+        cells = [(x[n, i, j, c], 8 * i + j) for i in rows for j in columns]
+        value, index = max(cells, key=lambda cell: (np.isnan(cell[0]), cell[0], -cell[1]))
+        assert indices[n, p, q, c] == index
+        np.testing.assert_array_equal(y[n, p, q, c], value)
+    np.testing.assert_array_equal(jaxcnn.max_pool(x, window, strides=2, padding=1), y)
 
 
 def test_plus_infinity_and_negative_zero():
