@@ -60,7 +60,7 @@ def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
 def _convolve(x, w, conv, most):
     """For so many bytes of tiles at a time."""
     c, k = w.shape[2:]
-    kernels = jnp.tensordot(np.kron(G, G).astype(conv.accumulate), w.astype(conv.accumulate).reshape(9, c, k), 1)
+    kernels = _transformed(G, w.astype(conv.accumulate))
 
     def part(x):
         products = [
