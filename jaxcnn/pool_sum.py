@@ -103,17 +103,16 @@ def _avg_pool(x: Float[Array, "n *spatial c"], static: _AvgPool) -> Float[Array,
 
 
 def _avg_pool_fwd(x, static):
-    total = sum_windows(widen(x), static.window)
-    return static.mean(total).astype(x.dtype), None
+    return sum_windows(widen(x), static.window, lambda total: static.mean(total).astype(x.dtype)), None
 
 
 def _avg_pool_bwd(static, _, dy):
-    wide = widen(dy)
-    divisor = static.divisor(wide.dtype)
-    before = lambda dy: spread_windows(static.mean(dy), static.window)
-    after = lambda dy: spread_windows(dy, static.window) / divisor  # once, not for every tap
-    dx = lax.platform_dependent(wide, tpu=before, default=after if divisor.size == 1 else before)
-    return (dx.astype(dy.dtype),)
+    narrow = lambda dx: dx.astype(dy.dtype)
+    before = lambda dy: spread_windows(static.mean(dy), static.window, narrow)
+    after = lambda dy: spread_windows(dy, static.window, lambda dx: narrow(dx / static.divisor(dx.dtype)))
+    # Of one divisor after the sum: once, not for every tap.
+    default = after if static.divisor(dy.dtype).size == 1 else before
+    return (lax.platform_dependent(widen(dy), tpu=before, default=default),)
 
 
 _avg_pool.defvjp(_avg_pool_fwd, _avg_pool_bwd)
@@ -163,11 +162,11 @@ def _sum_pool(x: Real[Array, "n *spatial c"], window: Window) -> Real[Array, "n 
 
 
 def _sum_pool_fwd(x, window):
-    return sum_windows(widen(x), window).astype(x.dtype), None
+    return sum_windows(widen(x), window, lambda total: total.astype(x.dtype)), None
 
 
 def _sum_pool_bwd(window, _, dy):
-    return (spread_windows(widen(dy), window).astype(dy.dtype),)
+    return (spread_windows(widen(dy), window, lambda dx: dx.astype(dy.dtype)),)
 
 
 _sum_pool.defvjp(_sum_pool_fwd, _sum_pool_bwd)
@@ -231,10 +230,13 @@ def _lp_pool(x: Float[Array, "n *spatial c"], static: _LpPool) -> Float[Array, "
 def _lp_pool_fwd(x, static):
     window, p = static
     size = jnp.where(x < 0, -x, x)  # of the square of jnp.abs XLA makes x · x, which its model for TPUs reads twice
-    total = sum_windows(widen(size) ** p, window)
-    zero = total == 0
-    positive = jnp.where(zero, 1, total)
-    y = jnp.where(zero, 0, jnp.sqrt(positive) if p == 2 else positive ** (1 / p))
+
+    def root(total):
+        zero = total == 0
+        positive = jnp.where(zero, 1, total)
+        return jnp.where(zero, 0, jnp.sqrt(positive) if p == 2 else positive ** (1 / p))
+
+    y = sum_windows(widen(size) ** p, window, root)
     return y.astype(x.dtype), (x, y)
 
 

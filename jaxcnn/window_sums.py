@@ -15,15 +15,15 @@ from jax import lax
 from jax.lax import reduce_window
 
 from jaxcnn.memory import are_one, chunk_by_chunk, examples, made_once
-from jaxcnn.taps import UNROLL, cut_taps, read_taps, repeat, sum_taps
+from jaxcnn.taps import FUSE, UNROLL, cut_taps, read_taps, repeat, sum_taps
 from jaxcnn.window import Pads, Window
 
 ONCE, STRIDED = 12, 49  # taps that one pass sums, at stride 1 and beyond: see `_add_on_cpu`
 CHUNK = 0.25e6  # bytes of the examples that several passes take at a time
 
 
-def sum_windows(x: jax.Array, window: Window) -> jax.Array:
-    """Σ_i x̃[s·p + d·i] for every output p."""
+def sum_windows(x: jax.Array, window: Window, then: Callable = lambda total: total) -> jax.Array:
+    """then(Σ_i x̃[s·p + d·i]) for every output p. What comes `then`, number by number, costs no pass over memory."""
 
     def add(x, parts, cut):
         for part in parts:
@@ -31,28 +31,29 @@ def sum_windows(x: jax.Array, window: Window) -> jax.Array:
             x = repeat(part.taps, _adding(read), jnp.zeros((x.shape[0], *part.output, x.shape[-1]), x.dtype))
         return x
 
-    return _unless_native(add, x, window, window.pads, window.strides)
+    return _unless_native(add, then, x, window, window.pads, window.strides)
 
 
-def spread_windows(dy: jax.Array, window: Window) -> jax.Array:
-    """The adjoint: Σ_{(p,i): a(p,i) = a} dy[p] for every cell a."""
+def spread_windows(dy: jax.Array, window: Window, then: Callable = lambda total: total) -> jax.Array:
+    """The adjoint: then(Σ_{(p,i): a(p,i) = a} dy[p]) for every cell a."""
     if max(window.strides) == 1:
-        return sum_windows(dy, window.mirrored())
+        return sum_windows(dy, window.mirrored(), then)
 
     def add(dy, parts, cut):
         for part in reversed(parts):
             dy = sum_taps(_every_tap(part), (dy,), part, cut=cut)
         return dy
 
-    return _unless_native(add, dy, window, window.input_gradient_pads, spread=window.strides)
+    return _unless_native(add, then, dy, window, window.input_gradient_pads, spread=window.strides)
 
 
 def _unless_native(
-    add: Callable, x: jax.Array, window: Window, pads: Pads, strides: Any = None, spread: Any = None
+    add: Callable, then: Callable, x: jax.Array, window: Window, pads: Pads, strides: Any = None, spread: Any = None
 ) -> jax.Array:
     """add(x, parts of the window, cut), on a CPU; elsewhere a reduction over windows of x, spread and padded."""
+    add_then = lambda x, parts, cut: then(add(x, parts, cut))
     if 0 in window.output:
-        return add(x, [window], cut=False)
+        return add_then(x, [window], cut=False)
     ones = (1,) * window.dims
 
     def native(x):
@@ -60,9 +61,11 @@ def _unless_native(
         zero = np.zeros((), x.dtype)  # concrete, or lax does not know the gradient
         x = lax.pad(x, zero, [(0, 0, 0), *edges, (0, 0, 0)])
         size, steps, dilation = ((1, *ints, 1) for ints in (window.size, strides or ones, window.dilation))
-        return reduce_window(x, zero, lax.add, size, steps, "VALID", window_dilation=dilation)
+        return then(reduce_window(x, zero, lax.add, size, steps, "VALID", window_dilation=dilation))
 
-    return lax.platform_dependent(x, cpu=partial(_add_on_cpu, add, window=window), default=native)
+    if math.prod(window.output) == 1 and window.taps > FUSE and not spread:
+        return native(x)  # one sum for each channel: 7×7 of (16,7,7,512) 0.136 ms, tap by tap 0.161
+    return lax.platform_dependent(x, cpu=partial(_add_on_cpu, add_then, window=window), default=native)
 
 
 def _add_on_cpu(add, x, window):
