@@ -21,6 +21,7 @@ from jaxcnn.shards import per_shard
 from jaxcnn.switches import find_maximum, from_indices, highest, spread, to_indices
 from jaxcnn.taps import repeat
 from jaxcnn.window import Ints, Window
+from jaxcnn.window_sums import spread_windows, sum_windows
 
 NOWHERE = np.iinfo(np.int32).max
 
@@ -69,18 +70,24 @@ def _adaptive_avg_pool(x: Float[Array, "n *spatial c"], planes: _Planes) -> Floa
 
 
 def _adaptive_avg_pool_fwd(x, planes):
-    y = widen(x)
-    for axis, n, o in _axes(planes):
-        y = _sum(y, cells_of(n, o), axis)
-    return (y / _sizes(planes, y.dtype)).astype(x.dtype), None
+    def by_tables(x):
+        for axis, n, o in _axes(planes):
+            x = _sum(x, cells_of(n, o), axis)
+        return x / _sizes(planes, x.dtype)
+
+    by_windows = lambda x, window: sum_windows(x, window, lambda total: total / window.taps)
+    return _unless_regular(by_tables, by_windows, widen(x), planes).astype(x.dtype), None
 
 
 def _adaptive_avg_pool_bwd(planes, _, dy):
-    wide = widen(dy)
-    dx = wide / _sizes(planes, wide.dtype)
-    for axis, n, o in _axes(planes):
-        dx = _sum(dx, windows_of(n, o), axis)
-    return (dx.astype(dy.dtype),)
+    def by_tables(dy):
+        dx = dy / _sizes(planes, dy.dtype)
+        for axis, n, o in _axes(planes):
+            dx = _sum(dx, windows_of(n, o), axis)
+        return dx
+
+    by_windows = lambda dy, window: spread_windows(dy / window.taps, window)
+    return (_unless_regular(by_tables, by_windows, widen(dy), planes).astype(dy.dtype),)
 
 
 _adaptive_avg_pool.defvjp(_adaptive_avg_pool_fwd, _adaptive_avg_pool_bwd)
@@ -301,6 +308,16 @@ def _regular(planes):
 def _axes(planes):
     """Axis, cells in, cells out; the last dimension first, as its passes are over memory that lies together."""
     return [(1 + dim, *sizes) for dim, sizes in enumerate(zip(*planes))][::-1]
+
+
+def _unless_regular(by_tables, by_windows, x, planes):
+    """by_tables(x); on a CPU by_windows(x, window) if windows of averages are evenly spaced and overlap.
+
+    Forward and backward of (8,13,13,256) to 6×6: 0.22 (0.30) ms and 0.3 MB, by tables 0.34 (0.66) and 1.6.
+    """
+    if window := _regular(planes):
+        return lax.platform_dependent(x, cpu=partial(by_windows, window=window), default=by_tables)
+    return by_tables(x)
 
 
 def _sum(x, table, axis):
