@@ -18,7 +18,7 @@ from jaxcnn.adaptive_tables import bounds, cells_of, mask, reader, unless_tpu, w
 from jaxcnn.arguments import AnyArray, channels_last, error, spatial_dims, to_array, to_ints, widen
 from jaxcnn.memory import made_once
 from jaxcnn.shards import per_shard
-from jaxcnn.switches import find_maximum, from_indices, highest, spread, to_indices
+from jaxcnn.switches import find_maximum, from_indices, spread, to_indices
 from jaxcnn.taps import repeat
 from jaxcnn.window import Ints, Window
 from jaxcnn.window_sums import spread_windows, sum_windows
@@ -157,10 +157,7 @@ def adaptive_max_pool(x: Real[AnyArray, "..."], output_shape: Ints, *, channel_a
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _adaptive_max_pool(x: Real[Array, "n *spatial c"], planes: _Planes) -> Real[Array, "n *output c"]:
-    by_tables = lambda x: _search(x, planes)[0]
-    if window := _regular(planes):
-        return lax.platform_dependent(x, tpu=by_tables, default=partial(highest, window=window))
-    return by_tables(x)
+    return _adaptive_max_pool_fwd(x, planes)[0]
 
 
 def _adaptive_max_pool_fwd(x, planes):

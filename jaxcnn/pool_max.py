@@ -13,7 +13,7 @@ from jaxtyping import Array, Int32, Real
 from jaxcnn import selection
 from jaxcnn.arguments import AnyArray, to_array, to_choice
 from jaxcnn.shards import per_shard
-from jaxcnn.switches import Ties, find_maximum, highest, is_switched, share, spread, to_indices, turned
+from jaxcnn.switches import Ties, find_maximum, is_switched, share, spread, to_indices, turned
 from jaxcnn.taps import read_taps, repeat
 from jaxcnn.window import Ints, Padding, Window, to_pool
 
@@ -76,7 +76,7 @@ def max_pool(
 
 class _MaxPool(NamedTuple):
     window: Window
-    ties: Ties
+    ties: Ties | None  # None: no switches, where the value alone is asked for
     of_least: bool = False
 
     def turn(self, x: jax.Array) -> jax.Array:
@@ -86,11 +86,7 @@ class _MaxPool(NamedTuple):
 
 @partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _max_pool(x: Real[Array, "n *spatial c"], static: _MaxPool) -> Real[Array, "n *output c"]:
-    of_others = lambda x: static.turn(highest(static.turn(x), static.window))
-    if not selection.fits(static.window, static.ties):
-        return of_others(x)
-    of_tpu = lambda x: selection.find_maximum(x, static.window, static.of_least)[0]
-    return lax.platform_dependent(x, tpu=of_tpu, default=of_others)
+    return _max_pool_fwd(x, static._replace(ties=None))[0]
 
 
 def _max_pool_fwd(x, static):

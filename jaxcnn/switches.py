@@ -39,16 +39,11 @@ def number_type(window: Window) -> np.dtype:
     return np.min_scalar_type(window.taps)
 
 
-def highest(x: jax.Array, window: Window) -> jax.Array:
-    """The maximum of each window of x (n, *spatial, c)."""
-    for part in passes(window):
-        find = partial(_highest, window=part)
-        x = lax.platform_dependent(x, cpu=partial(_by_example, find, part), default=find)
-    return x
-
-
-def find_maximum(x: jax.Array, window: Window, ties: Ties) -> tuple[jax.Array, Switches]:
-    """The maximum of each window of x (n, *spatial, c), and its switches."""
+def find_maximum(x: jax.Array, window: Window, ties: Ties | None) -> tuple[jax.Array, Switches]:
+    """The maximum of each window of x (n, *spatial, c), and its switches; for None zeros in their place."""
+    if ties is None:
+        y = _find_alone(x, window)
+        return y, (jnp.zeros_like(y, number_type(window)),)
     lowest = lowest_of(x.dtype)
     y, switches, of_input = (_find_first if ties == "first" else _find_all)(x, window, lowest)
     if not window.inside().all():  # where y is the lowest value, padding equals it, and so do all cells of the input
@@ -109,6 +104,13 @@ def from_indices(index: jax.Array, window: Window) -> jax.Array:
         p = lax.broadcasted_iota(jnp.int32, index.shape, 1 + dim)
         tap, index, below = tap + below * ((index % n - s * p) // d), index // n, below * k
     return tap.astype(number_type(window))
+
+
+def _find_alone(x, window):
+    for part in passes(window):
+        find = partial(_highest, window=part)
+        x = lax.platform_dependent(x, cpu=partial(_by_example, find, part), default=find)
+    return x
 
 
 def _find_first(x, window, lowest):
