@@ -30,6 +30,7 @@ from jaxcnn.algorithms import (
     planes,
     products,
     shifts,
+    tapwise,
     winograd,
 )
 from jaxcnn.window import Convolution, Window
@@ -226,6 +227,19 @@ def test_shifts(x, w, options, chunk, x64, monkeypatch):
     assert_native(shifts.kernel_gradient, "kernel_gradient", x, w, convolution(x, w, **options))
 
 
+@pytest.mark.parametrize("chunk", [1, 4e6], ids=["one example at a time", "all at once"])
+@over(DENSE)
+def test_tapwise(x, w, options, chunk, x64, monkeypatch):
+    monkeypatch.setattr(tapwise, "CHUNK", chunk)
+    assert_native(tapwise.kernel_gradient, "kernel_gradient", x, w, convolution(x, w, **options))
+
+
+@over([row for row in DENSE if len(row[0]) == 4])
+def test_native_in_chunks(x, w, options, x64, monkeypatch):
+    monkeypatch.setattr(native, "CHUNK", 1)
+    assert_native(native.in_chunks, "forward", x, w, convolution(x, w, **options))
+
+
 def test_winograd_in_float32():
     x, w = (4, 14, 13, 64), (3, 3, 64, 48)
     exact = convolution(x, w)
@@ -392,6 +406,9 @@ def test_the_choice_goes_by_what_is_computed():
     assert chosen("kernel_gradient", (1, 9, 9, 24), (3, 3, 24, 32), strides=2) == "columns"
     assert chosen("kernel_gradient", (4, 32, 32, 24), (4, 4, 24, 32), strides=2) == "native"
     assert chosen("kernel_gradient", (4, 32, 32, 24), (4, 4, 24, 8), strides=2) == "columns"
+    assert chosen("kernel_gradient", (2, 90, 90, 96), (4, 4, 96, 16), strides=2) == "tapwise"
+    assert chosen("kernel_gradient", (2, 900, 40), (4, 40, 80), padding=2) == "columns"
+    assert chosen("kernel_gradient", (2, 900, 40), (4, 40, 80), padding=1) == "native"
     assert chosen("kernel_gradient", (4, 900, 1), (80, 1, 32), strides=4) == "native"
     assert chosen("kernel_gradient", (1, 900, 1), (80, 1, 32), strides=4) == "columns"
     assert chosen("kernel_gradient", (4, 32, 32, 3), (5, 5, 3, 32)) == "columns"

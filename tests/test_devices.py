@@ -169,7 +169,7 @@ def test_divided_output_channels(mode):
 @pytest.mark.parametrize("mode", KINDS)
 def test_training_moves_sums_alone(mode, monkeypatch):
     """No collective but all-reduce, also where the rules work through the batch in chunks."""
-    for algorithm in ("columns", "lanes", "matmul", "shifts", "winograd"):
+    for algorithm in ("columns", "lanes", "matmul", "native", "shifts", "tapwise", "winograd"):
         monkeypatch.setattr(getattr(algorithms, algorithm), "CHUNK", 1)
     monkeypatch.setattr(algorithms.winograd, "KERNEL_CHUNK", 1)
     monkeypatch.setattr(switches, "PADDED", 1)

@@ -6,6 +6,7 @@ shapes that are named, and of the same computed by the algorithm that lost.
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -24,6 +25,7 @@ from jaxcnn.algorithms import (
     planes,
     products,
     shifts,
+    tapwise,
     winograd,
 )
 from jaxcnn.algorithms.native import Algorithm
@@ -40,6 +42,7 @@ SUMMED = 128  # taps of a channel that are summed one by one: 9×9/2 in 1.6 (1.6
 LONG = 128  # numbers of a window of x; with no more of them the copies of x are too narrow for a product
 SMALL = 9  # taps; the columns of a larger window cost as much as they win
 MOST = 64 * 64  # numbers of a tap of a group; with more of them a group has its own dense kernel gradient
+FRESH = 48e6  # bytes of columns that the library of one core makes anew for each call, at more cost than the products
 AT_ONCE = 16e6  # bytes of copies; more of them fall out of the cache before they are used
 THIN = 16  # channels; no more leave the forward map's columns, and the native kernel gradient, too little to multiply
 
@@ -80,6 +83,7 @@ def forward(x: Shape, w: Shape, conv: Convolution) -> Algorithm:
         of_one = columns.size((1, *x[1:]), conv)
         if max(conv.window.strides) > 1 and c > THIN and conv.window.taps <= SMALL and of_one <= columns.CHUNK:
             return columns.forward  # ResNet 3×3/2: 13, native 20 (9.9); DCGAN 4×4/2: 3.5, native 2.7
+        return native.in_chunks
     return native.forward
 
 
@@ -99,7 +103,8 @@ def input_gradient(dz: Shape, w: Shape, conv: Convolution) -> Algorithm:
         return direct.input_gradient  # of groups with more or fewer results than channels
     each_apart = 1 < phases.convolutions(conv) == math.prod(conv.window.strides)
     if conv.groups > 1 and each_apart and direct.fits_phases(conv, w[-1] // conv.groups, w[-2]):
-        return partial(phases.input_gradient, forward=direct.forward)  # ResNeXt 3×3/2: 5.8 (5.8), merged 20 (14)
+        # ResNeXt 3×3/2: 5.8 (5.8), merged 20 (14)
+        return partial(phases.input_gradient, forward=direct.forward, summed=True)
     if conv.groups > 1:
         return partial(grouped.input_gradient, dense=_run(input_gradient))
     c, k = w[-2:]
@@ -111,7 +116,9 @@ def input_gradient(dz: Shape, w: Shape, conv: Convolution) -> Algorithm:
     if max(conv.window.strides) == 1 and forward(dz, (*w[:-2], w[-1], w[-2]), flipped) is winograd.forward:
         return winograd.input_gradient
     if phases.convolutions(conv) <= FEW:  # at stride 1 the convolution with the flipped kernel
-        return partial(phases.input_gradient, forward=_run(forward))
+        largest = tuple(-(-size // s) for size, s in zip(conv.window.size, conv.window.strides))
+        summed = direct.fits(conv._replace(window=replace(conv.window, size=largest)), k, c)
+        return partial(phases.input_gradient, forward=_run(forward), summed=summed)
     return native.input_gradient
 
 
@@ -141,14 +148,22 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
         return winograd.kernel_gradient
     if conv.window.dims == 1 and taps <= SHORT and shifts.fits(conv) and c > max(k, NARROW):
         return shifts.kernel_gradient  # causal, 128 to 32: 9.8 (11), native 14 (16); 64 to 64: 12 (13), native 8.2 (10)
+    if conv.window.dims > 1 and tapwise.fits(x, conv):
+        return tapwise.kernel_gradient  # 4×4/2 of 96 to 16, (8,86,86): 9.7 (12), in strips 37 (44), native 20 (20)
     if conv.window.dims > 1 and taps <= UNROLL and shifts.fits(conv) and c >= NARROW and c * taps > LONG:
         return shifts.kernel_gradient  # U-Net 3×3, 16: 5.7 (7.4), native 9.2 (12); 7×7 of 8: 2.9 (6.6), native 5.3 (8)
+    if native.on_one_core(conv, c, k) and taps <= UNROLL and isinstance(x[0], int) and columns.size(x, conv) > FRESH:
+        return (
+            columns.kernel_gradient
+        )  # 7×7/2 of 96 to 24, (32,47,47): 53, native 240 (53); to 64, (8,47,47), 22, 73 (15)
     return columns.kernel_gradient if _in_columns(x[0], c, k, conv.window) else native.kernel_gradient
 
 
 def _in_columns(n: Any, c: int, k: int, window: Window) -> bool:
     """Whether the kernel gradient is faster with columns. Of one example, as under vmap, the native one is slow."""
     alone = are_one(n, 1)
+    if math.prod(window.output) > math.prod(window.input) and window.taps <= UNROLL:
+        return True  # XLA makes dz the input: 4 taps of 96 to 256, (4,1216), 2 pads, 7.5 (11), native 546 (614)
     if not 1 < window.taps <= (2 * UNROLL if alone and c <= NARROW else UNROLL):
         return False  # AlexNet 11×11/4: 13 (9.6), in columns 11 (12)
     if window.dims == 1:  # M5: 2.8 (2.8), native 2.0 (1.9); one by one 3.0 (3.0), native 13 (12)

@@ -4,6 +4,7 @@ Operands and results are always written channels-last (NHWC, HWIO), transposed e
 layouts that autodiff writes instead (CHWN, HWOI) fall off the fast path of the CPU backend inside a loop.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -12,8 +13,10 @@ import jax.numpy as jnp
 from jax import lax
 from jax.lax import conv_general_dilated
 
+from jaxcnn.memory import examples, map_chunks
 from jaxcnn.window import Convolution
 
+CHUNK = 8e6  # bytes of columns made at a time
 Algorithm = Callable[[jax.Array, jax.Array, Convolution], jax.Array]
 
 
@@ -32,6 +35,16 @@ def taller(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
     high += max(0, window.input[0] + 1 - window.output[0])
     z = forward(x, w, conv._replace(window=replace(window, pads=((low, high), *pads))))
     return z[:, : window.output[0]]
+
+
+def in_chunks(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
+    """`forward` for a few examples at a time, of which that library makes columns: 32 MB are new memory for each call.
+
+    5×5 of 64 to 32 channels, (16,28,28), without pads 11 ms, at once 45; 7×7/2 of 96 to 24, (32,47,47), 49 and 198.
+    """
+    window = conv.window
+    bytes_of_one = math.prod(window.output) * window.taps * x.shape[-1] * conv.accumulate.itemsize
+    return map_chunks(lambda x: forward(x, w, conv), examples(CHUNK, bytes_of_one), x)
 
 
 def on_one_core(conv: Convolution, c: int, k: int) -> bool:

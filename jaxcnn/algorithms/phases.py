@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn.algorithms.native import Algorithm
+from jaxcnn.memory import made_once
 from jaxcnn.taps import interleave
 from jaxcnn.window import Convolution, Window
 
@@ -67,8 +68,14 @@ def convolutions(conv: Convolution) -> int:
     return math.prod(len(runs(*dim)) for dim in zip(conv.window.size, conv.window.strides, conv.window.dilation))
 
 
-def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution, forward: Algorithm) -> jax.Array:
-    """dx by `forward`, which computes the convolutions with stride 1."""
+def input_gradient(
+    dz: jax.Array, w: jax.Array, conv: Convolution, forward: Algorithm, summed: bool = False
+) -> jax.Array:
+    """dx by `forward`, which computes the convolutions with stride 1.
+
+    `summed`: it makes sums that XLA fuses with the phases. Cut in the same loop they are no vectors: 3×3/2 of 24 to 8
+    channels, (16,55,55), takes 6.4 (7.7) ms, apart 1.4 (1.2).
+    """
     window, groups = conv.window, conv.groups
     n, c = dz.shape[0], w.shape[-2]
     of_phases = (runs(*dim) for dim in zip(window.size, window.strides, window.dilation))
@@ -101,7 +108,8 @@ def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution, forward: Algo
     dx = assemble([], [found for found, _ in ordered])
     dx = dx.reshape(n, *(m * s for m, s in zip(blocks, window.strides)), groups * c)
     stops = [start + a for start, a in zip(starts, window.input)]
-    return lax.slice(dx, (0, *starts, 0), (n, *stops, groups * c))
+    cut = lambda dx: lax.slice(dx, (0, *starts, 0), (n, *stops, groups * c))
+    return made_once(cut)(dx) if summed and dx.shape[1:-1] != window.input else cut(dx)
 
 
 def _kernel(w, combination, groups):
