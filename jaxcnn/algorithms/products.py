@@ -18,7 +18,7 @@ from jaxcnn.taps import UNROLL, write_taps
 from jaxcnn.window import Convolution
 
 CHUNK = 4e6  # bytes of P made at a time
-MOST = 4  # times as many numbers as dz or, forward, x has
+MOST = 2.5  # times as many numbers as dz or, forward, x has: 4×4 of 64 to 16 channels, (8,64,64), 4 times, 15 for 10 ms
 FEW = 16  # channels of the result; for more the sum costs more than the columns that it saves
 
 
