@@ -150,7 +150,7 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
     if conv.window.dims == 1 and taps <= SHORT and shifts.fits(conv) and c > max(k, NARROW):
         return shifts.kernel_gradient  # causal, 128 to 32: 9.8 (11), native 14 (16); 64 to 64: 12 (13), native 8.2 (10)
     if conv.window.dims > 1 and tapwise.fits(x, conv):
-        return tapwise.kernel_gradient  # 4×4/2 of 96 to 16, (8,86,86): 9.7 (12), in strips 37 (44), native 20 (20)
+        return tapwise.kernel_gradient  # dilated 3×3, 96 to 24, (8,89,89): 20 (22), in strips 66 (68), native 73 (39)
     if conv.window.dims > 1 and taps <= UNROLL and shifts.fits(conv) and c >= NARROW and c * taps > LONG:
         return shifts.kernel_gradient  # U-Net 3×3, 16: 5.7 (7.4), native 9.2 (12); 7×7 of 8: 2.9 (6.6), native 5.3 (8)
     if native.on_one_core(conv, c, k) and taps <= UNROLL and isinstance(x[0], int) and columns.size(x, conv) > FRESH:

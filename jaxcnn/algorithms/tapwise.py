@@ -4,13 +4,16 @@ dw[i,c,k] = Σ_{n,p} x̃[n, s·p + d·i, c] · dz[n,p,k]
 """
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+from jax import lax
 
-from jaxcnn.algorithms.chunks import LARGE, sum_products
+from jaxcnn.algorithms.chunks import LARGE, sum_chunks
 from jaxcnn.algorithms.columns import size
-from jaxcnn.memory import examples
+from jaxcnn.memory import examples, stored
 from jaxcnn.taps import UNROLL, padded, read_taps
 from jaxcnn.window import Convolution
 
@@ -25,14 +28,32 @@ def fits(x: tuple[Any, ...], conv: Convolution) -> bool:
 
 
 def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
-    c, k = x.shape[-1], dz.shape[-1]
+    """Row after row of the window, as XLA would make the copies of all taps before it multiplies any."""
+    c, k, window = x.shape[-1], dz.shape[-1], conv.window
+    height, stride = window.output[0], window.strides[0]
+    row = replace(
+        window,
+        input=(
+            height,
+            *(max(0, (o - 1) * s + e) for o, s, e in zip(window.output[1:], window.strides[1:], window.extent[1:])),
+        ),
+        size=(1, *window.size[1:]),
+        strides=(1, *window.strides[1:]),
+        pads=((0, 0),) * window.dims,
+    )
 
-    def factors(x, dz):
-        read = read_taps(*padded(x.astype(conv.accumulate), conv.window), 0)
-        dz = dz.astype(conv.accumulate).reshape(-1, k)
-        return [(read(tap).reshape(-1, c), dz) for tap in range(conv.window.taps)]
+    def product(x, dz):
+        x, dz = stored(conv.accumulate, x, dz)
+        x, dz = padded(x, window)[0], dz.reshape(-1, k)
+
+        def of_row(i):
+            cells = lax.dynamic_slice_in_dim(x, window.dilation[0] * i, (height - 1) * stride + 1, 1)[:, ::stride]
+            parts = map(read_taps(cells, row, 0), range(row.taps))
+            pairs = ((part.reshape(-1, c), dz)[:: 1 if c <= k else -1] for part in parts)  # XLA transposes the first
+            return jnp.stack([lax.dot_general(*pair, (((0,), (0,)), ((), ())), conv.precision) for pair in pairs])
+
+        return lax.map(of_row, jnp.arange(window.size[0]))
 
     bytes_of_one = (math.prod(x.shape[1:]) + math.prod(dz.shape[1:])) * conv.accumulate.itemsize
-    step = examples(CHUNK, bytes_of_one)
-    dw = sum_products(factors, x, dz, step, conv.precision, conv.accumulate)
-    return dw.reshape(*conv.window.size, c, k)
+    dw = sum_chunks(product, x, dz, examples(CHUNK, bytes_of_one))
+    return (dw if c <= k else jnp.swapaxes(dw, -2, -1)).reshape(*window.size, c, k)
