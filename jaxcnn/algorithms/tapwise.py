@@ -11,46 +11,40 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcnn.algorithms.chunks import LARGE, sum_chunks
+from jaxcnn.algorithms.chunks import sum_chunks
 from jaxcnn.algorithms.columns import size
 from jaxcnn.memory import examples, stored
 from jaxcnn.taps import UNROLL, padded, read_taps
 from jaxcnn.window import Convolution
 
-CHUNK = 4e6  # bytes of x and dz looked at in turn, and of the copy of a tap of one example
+CHUNK = 4e6  # bytes of x and dz looked at in turn
+LEAST, MOST = 5e6, 10e6  # bytes of the copies of all taps of an example, and of the copy of one
 THIN = 16  # channels; no more are too short to copy
 
 
 def fits(x: tuple[Any, ...], conv: Convolution) -> bool:
     """For x of this shape: whether the copies of all taps of an example are too large, and that of one is not."""
     taps, copies = conv.window.taps, size((1, *x[1:]), conv)
-    return conv.groups == 1 and x[-1] > THIN and 1 < taps <= UNROLL and LARGE < copies <= CHUNK * taps
+    return conv.groups == 1 and x[-1] > THIN and 1 < taps <= UNROLL and LEAST < copies <= MOST * taps
 
 
 def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
     """Row after row of the window, as XLA would make the copies of all taps before it multiplies any."""
     c, k, window = x.shape[-1], dz.shape[-1], conv.window
     height, stride = window.output[0], window.strides[0]
-    row = replace(
-        window,
-        input=(
-            height,
-            *(max(0, (o - 1) * s + e) for o, s, e in zip(window.output[1:], window.strides[1:], window.extent[1:])),
-        ),
-        size=(1, *window.size[1:]),
-        strides=(1, *window.strides[1:]),
-        pads=((0, 0),) * window.dims,
-    )
+    dot = lambda a, b: lax.dot_general(a, b, (((0,), (0,)), ((), ())), conv.precision)
 
     def product(x, dz):
         x, dz = stored(conv.accumulate, x, dz)
-        x, dz = padded(x, window)[0], dz.reshape(-1, k)
+        (x, unpadded), dz = padded(x, window), dz.reshape(-1, k)
+        first = {"input": height, "size": 1, "strides": 1}
+        row = replace(unpadded, **{name: (value, *getattr(unpadded, name)[1:]) for name, value in first.items()})
 
         def of_row(i):
             cells = lax.dynamic_slice_in_dim(x, window.dilation[0] * i, (height - 1) * stride + 1, 1)[:, ::stride]
             parts = map(read_taps(cells, row, 0), range(row.taps))
-            pairs = ((part.reshape(-1, c), dz)[:: 1 if c <= k else -1] for part in parts)  # XLA transposes the first
-            return jnp.stack([lax.dot_general(*pair, (((0,), (0,)), ((), ())), conv.precision) for pair in pairs])
+            pairs = ((part.reshape(-1, c), dz) for part in parts)
+            return jnp.stack([dot(*pair if c <= k else pair[::-1]) for pair in pairs])  # XLA transposes the first
 
         return lax.map(of_row, jnp.arange(window.size[0]))
 
