@@ -154,9 +154,7 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
     if conv.window.dims > 1 and taps <= UNROLL and shifts.fits(conv) and c >= NARROW and c * taps > LONG:
         return shifts.kernel_gradient  # U-Net 3×3, 16: 5.7 (7.4), native 9.2 (12); 7×7 of 8: 2.9 (6.6), native 5.3 (8)
     if native.on_one_core(conv, c, k) and taps <= UNROLL and isinstance(x[0], int) and columns.size(x, conv) > FRESH:
-        return (
-            columns.kernel_gradient
-        )  # 7×7/2 of 96 to 24, (32,47,47): 53, native 240 (53); to 64, (8,47,47), 22, 73 (15)
+        return columns.kernel_gradient  # 7×7/2 of 96 to 24, (32,47,47): 53, native 240 (53)
     return columns.kernel_gradient if _in_columns(x[0], c, k, conv.window) else native.kernel_gradient
 
 
