@@ -18,7 +18,7 @@ from jaxcnn.taps import UNROLL, padded, read_taps
 from jaxcnn.window import Convolution
 
 CHUNK = 4e6  # bytes of x and dz looked at in turn
-LEAST, MOST = 5e6, 10e6  # bytes of the copies of all taps of an example, and of the copy of one
+LEAST, MOST = 8e6, 10e6  # bytes of the copies of all taps of an example, and of the copy of one
 THIN = 16  # channels; no more are too short to copy
 
 
