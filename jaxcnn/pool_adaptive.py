@@ -14,16 +14,21 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Real
 
-from jaxcnn.adaptive_tables import bounds, cells_of, mask, reader, unless_tpu, windows_of
+from jaxcnn.adaptive_tables import (
+    NOWHERE,
+    bounds,
+    cells_of,
+    give_back,
+    highest,
+    reduce_to_highest,
+    sum_over,
+    windows_of,
+)
 from jaxcnn.arguments import AnyArray, channels_last, error, spatial_dims, to_array, to_ints, widen
-from jaxcnn.memory import made_once
 from jaxcnn.shards import per_shard
 from jaxcnn.switches import find_maximum, from_indices, spread, to_indices
-from jaxcnn.taps import repeat
 from jaxcnn.window import Ints, Window
 from jaxcnn.window_sums import spread_windows, sum_windows
-
-NOWHERE = np.iinfo(np.int32).max
 
 
 class _Planes(NamedTuple):
@@ -72,7 +77,7 @@ def _adaptive_avg_pool(x: Float[Array, "n *spatial c"], planes: _Planes) -> Floa
 def _adaptive_avg_pool_fwd(x, planes):
     def by_tables(x):
         for axis, n, o in _axes(planes):
-            x = _sum(x, cells_of(n, o), axis)
+            x = sum_over(x, cells_of(n, o), axis)
         return x / _sizes(planes, x.dtype)
 
     by_windows = lambda x, window: sum_windows(x, window, lambda total: total / window.taps)
@@ -83,7 +88,7 @@ def _adaptive_avg_pool_bwd(planes, _, dy):
     def by_tables(dy):
         dx = dy / _sizes(planes, dy.dtype)
         for axis, n, o in _axes(planes):
-            dx = _sum(dx, windows_of(n, o), axis)
+            dx = sum_over(dx, windows_of(n, o), axis)
         return dx
 
     by_windows = lambda dy, window: spread_windows(dy / window.taps, window)
@@ -238,7 +243,7 @@ def _search(x, planes):
     if not _one_window(planes):
         y, index = x, _places(planes)
         for axis, n, o in _axes(planes):
-            y, index = _highest(y, index, cells_of(n, o), axis, lowest)
+            y, index = highest(y, index, cells_of(n, o), axis, lowest)
         return y, index
     axes = tuple(range(1, x.ndim - 1))
 
@@ -247,7 +252,7 @@ def _search(x, planes):
         return y, jnp.min(jnp.where((x == y) | jnp.isnan(x), _places(planes), NOWHERE), axes, keepdims=True)
 
     def in_one_pass(x):
-        return tuple(jnp.expand_dims(a, axes) for a in _reduce(x, _places(planes), lowest, axes))
+        return tuple(jnp.expand_dims(a, axes) for a in reduce_to_highest(x, _places(planes), lowest, axes))
 
     return lax.platform_dependent(x, cpu=in_two_passes, default=in_one_pass)
 
@@ -259,7 +264,7 @@ def _spread(dy, index, planes):
         return jnp.where(index == _places(planes), dx, 0)
     for axis, n, o in reversed(_axes(planes)):
         below //= max(n, 1)
-        dx, index = _give_back(dx, index, below, windows_of(n, o), axis)
+        dx, index = give_back(dx, index, below, windows_of(n, o), axis)
     return dx
 
 
@@ -315,87 +320,6 @@ def _unless_regular(by_tables, by_windows, x, planes):
     if window := _regular(planes):
         return lax.platform_dependent(x, cpu=partial(by_windows, window=window), default=by_tables)
     return by_tables(x)
-
-
-def _sum(x, table, axis):
-    """Σ_t x[…, table[·, t], …]."""
-
-    def by_table(x):
-        if table.splits(x, axis):
-            return jnp.sum(table.split(x, axis), axis + 1)
-        if table.width <= 2:  # read so seldom, a sum may be made anew
-            return cell_by_cell(x)
-        return lax.platform_dependent(x, cpu=made_once(cell_by_cell), default=cell_by_cell)
-
-    def cell_by_cell(x):
-        read = reader(x, table, axis, 0)
-        return repeat(table.width, lambda t, total: total + read(t), jnp.zeros_like(read(0)))
-
-    by_mask = lambda x: jnp.sum(mask(x, table, axis, 0), axis + 1)
-    return unless_tpu(by_table, by_mask, table, axis, x)
-
-
-def _highest(x, index, table, axis, lowest):
-    """The maximum over t of x[…, table[·, t], …], and the lowest index of those that have it."""
-
-    def by_table(x, index):
-        if table.splits(x, axis):
-            cells, places = table.split(x, axis), table.split(index, axis)
-            y = jnp.max(cells, axis + 1)
-            here = (cells == jnp.expand_dims(y, axis + 1)) | jnp.isnan(cells)
-            return y, jnp.min(jnp.where(here, places, NOWHERE), axis + 1)
-        read, place = reader(x, table, axis, lowest), reader(index, table, axis, NOWHERE)
-        y = repeat(table.width, lambda t, y: jnp.maximum(y, read(t)), jnp.full_like(read(0), lowest))
-
-        def first(t, index):
-            here = (read(t) == y) | jnp.isnan(read(t))
-            return jnp.where(here, jnp.minimum(index, place(t)), index)
-
-        return y, repeat(table.width, first, jnp.full(y.shape, NOWHERE, jnp.int32))
-
-    def by_mask(x, index):
-        return _reduce(mask(x, table, axis, lowest), mask(index, table, axis, NOWHERE), lowest, (axis + 1,))
-
-    return unless_tpu(by_table, by_mask, table, axis, x, index)
-
-
-def _reduce(cells, places, lowest, axes):
-    """The maximum over the axes and the lowest place that has it, in one pass."""
-    start = jnp.asarray(lowest, cells.dtype), jnp.asarray(NOWHERE, jnp.int32)
-    return tuple(lax.reduce((cells, jnp.broadcast_to(places, cells.shape)), start, _higher, axes))
-
-
-def _higher(one, other):
-    """Of two pairs of value and index the one with the higher value, or with the lower index; NaN is the highest."""
-    (a, i), (b, j) = one, other
-    above, below = (a > b) | (a != a), (b > a) | (b != b)
-    first = (above & ~below) | ((above == below) & (i < j))
-    return jnp.where(first, a, b), jnp.where(first, i, j)
-
-
-def _give_back(dy, index, below, table, axis):
-    """What the windows of `table` give to each cell: of dy, and of the index the part that later axes want."""
-
-    def by_table(dy, index):
-        read, place = reader(dy, table, axis, 0), reader(index, table, axis, -1)
-
-        def add(t, found):
-            dx, index = found
-            cell = place(t)
-            here = cell // below == lax.broadcasted_iota(jnp.int32, dx.shape, axis)
-            # Windows that chose the same row chose the same cell in it.
-            return dx + jnp.where(here, read(t), 0), jnp.where(here, cell % below, index)
-
-        shape = read(0).shape
-        return repeat(table.width, add, (jnp.zeros(shape, dy.dtype), jnp.full(shape, -1, jnp.int32)))
-
-    def by_mask(dy, index):
-        dx, cell = mask(dy, table, axis, 0), mask(index, table, axis, -1)
-        here = cell // below == lax.broadcasted_iota(jnp.int32, cell.shape, axis)
-        rest = jnp.max(jnp.where(here, cell % below, -1), axis + 1, initial=-1)
-        return jnp.sum(jnp.where(here, dx, 0), axis + 1), rest
-
-    return unless_tpu(by_table, by_mask, table, axis, dy, index)
 
 
 def _sizes(planes, dtype):

@@ -1,6 +1,8 @@
 """The kernel gradient as one product for each tap, of examples whose copies of all taps would fall out of the cache.
 
-dw[i,c,k] = Σ_{n,p} x̃[n, s·p + d·i, c] · dz[n,p,k]
+    dw[i,c,k] = Σ_{n,p} x̃[n, s·p + d·i, c] · dz[n,p,k]
+
+A loop goes through the rows of the window, as XLA would make the copies of all taps before it multiplies any.
 """
 
 import math
@@ -29,7 +31,6 @@ def fits(x: tuple[Any, ...], conv: Convolution) -> bool:
 
 
 def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
-    """Row after row of the window, as XLA would make the copies of all taps before it multiplies any."""
     c, k, window = x.shape[-1], dz.shape[-1], conv.window
     height, stride = window.output[0], window.strides[0]
     dot = lambda a, b: lax.dot_general(a, b, (((0,), (0,)), ((), ())), conv.precision)
