@@ -1,4 +1,4 @@
-"""The windows of adaptive pools as tables: the cells of a window, the windows of a cell; reads, sums and maxima of them."""
+"""The windows of adaptive pools as tables, the cells of a window and the windows of a cell, and what reads these."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
