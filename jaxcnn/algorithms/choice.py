@@ -16,6 +16,7 @@ from jaxcnn.algorithms import (
     columns,
     depthwise,
     direct,
+    exchanged,
     fourier,
     grouped,
     lanes,
@@ -39,7 +40,7 @@ FEW = 16  # convolutions that a program may become
 WIDE = 32  # channels; fewer make the transforms of tiles dearer than the products
 SHORT = 3  # taps in one dimension; copies of dz for more, and none of x, make no square matrices
 SUMMED = 128  # taps of a channel that are summed one by one: 9×9/2 in 1.6 (1.6), by transforms 8.2 (6.3)
-LONG = 128  # numbers of a window of x; with no more of them the copies of x are too narrow for a product
+LONG = 64  # numbers of a window of x; with no more of them the copies of x are too narrow for a product
 SMALL = 9  # taps; the columns of a larger window cost as much as they win
 MOST = 64 * 64  # numbers of a tap of a group; with more of them a group has its own dense kernel gradient
 FRESH = 48e6  # bytes of columns that the library of one core makes anew for each call, at more cost than the products
@@ -48,6 +49,8 @@ THIN = 16  # channels; no more leave the forward map's columns, and the native k
 
 
 def forward(x: Shape, w: Shape, conv: Convolution) -> Algorithm:
+    if conv.window.taps > 1 and native.on_all_cores(conv) and w[-1] > NARROW and matmul.fits(conv):
+        return native.forward  # 8×8/8 of 3 channels, (8,224,224): (3.4), matmul 5.0 (6.0)
     if matmul.fits(conv):  # 3×3/3 of 96 to 48 channels, (2,56,56): 1.9 (1.6), columns 0.85 (0.54)
         small = conv.window.dims < 3 and 4 < conv.window.taps <= SMALL and x[-1] > NARROW
         return columns.forward if small else matmul.forward
@@ -73,7 +76,8 @@ def forward(x: Shape, w: Shape, conv: Convolution) -> Algorithm:
         return partial(planes.forward, dense=_run(forward))
     if math.prod(conv.window.input) < conv.window.taps <= UNROLL:  # ResNet 3×3 on (32,2,2,512): 4 (4), native 263 (253)
         return columns.forward
-    if winograd.fits(conv) and winograd.pays(conv, x[0], c, k) and min(c, k) >= WIDE:  # ResNet: 24 (24), native 48 (31)
+    in_tiles = winograd.fits(conv) and winograd.pays(conv, x[0], c, k, winograd.MOST)
+    if in_tiles and min(c, k) >= WIDE:  # ResNet: 24 (24), native 48 (31)
         return winograd.forward
     if native.on_one_core(conv, c, k):
         if native.grows(conv):  # U-Net 3×3, 16 to 32 channels: 9.2, native 13 (8.4)
@@ -125,8 +129,10 @@ def input_gradient(dz: Shape, w: Shape, conv: Convolution) -> Algorithm:
 
 def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
     c, k, taps = x[-1], dz[-1], conv.window.taps
-    if matmul.fits(conv) and (c <= NARROW or not 1 < taps <= SMALL):
-        return matmul.kernel_gradient  # ConvNeXt's 4×4/4: 4.0 (2.2), columns 6.2 (3.3); 3×3/3: 9.7 (8.8), 6.5 (4.7)
+    if matmul.fits(conv) and (min(taps, conv.window.dims) == 1 or 2 * c <= NARROW or taps > UNROLL):
+        return matmul.kernel_gradient  # ConvNeXt's 4×4/4: 4.9 (4.8), columns 6.2 (6.5)
+    if matmul.fits(conv) and not tapwise.fits(x, conv):  # 5×5/5 of 8 channels, (32,88,88): 4.0 (3.9), matmul 6.9 (5.9)
+        return columns.kernel_gradient
     if conv.groups == x[-1] > 1 and fourier.fits(conv):  # RepLKNet 31×31: 1.7 (1.4), tap by tap 10 (17)
         return fourier.kernel_gradient
     if conv.groups == x[-1] > 1:  # MobileNet 3×3: 2.6 (2.8), as one sum for each tap 63 (63)
@@ -140,19 +146,30 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
             return apart.kernel_gradient  # ResNeXt: 6.9 (5.3), merged 8.2 (7.9); /2: 8 (6), 20 (20), autodiff 5000
         chosen = matmul.fits(dense) or winograd.fits(dense) or conv.window.dims == 3
         return partial(grouped.kernel_gradient, dense=_run(kernel_gradient) if chosen else native.kernel_gradient)
+    in_tiles = winograd.fits(conv) and winograd.pays(conv, x[0], c, k, winograd.KERNEL_MOST)
+    if in_tiles and c >= WIDE and k > THIN and c * k > WIDE**2:  # ResNet 3×3, 128 channels: 14 (14), native 26 (22)
+        return winograd.kernel_gradient
+    # 5×5 of 32 to 64 channels, (4,80,80): (15), shifts (22); 8×8/2 of 64 to 48, (8,60,60): (14), tapwise (21); but
+    # 3×3/2 of 128 to 256 channels, (32,28,28): (26), columns (25)
+    of_library = max(conv.window.strides) == 1 or taps > SMALL or c <= 2 * WIDE
+    if native.on_all_cores(conv) and of_library and min(c, k) >= WIDE and _keeps_operands(conv.window):
+        return native.kernel_gradient_in_chunks
+    # 7×7 of 64 to 3 channels, (1,256,256): 19 (15), shifts 109 (87); 3×3×3 of 256 to 4, (2,22,22,22): 13 (12), 86 (85)
+    if exchanged.fits(conv) and conv.window.dims > 1 and taps > 1 and 2 * k <= c:
+        return partial(exchanged.kernel_gradient, dense=_run(kernel_gradient))
     if conv.window.dims == 3 and max(conv.window.strides) > 1 and x[-1] <= NARROW:
         return columns.kernel_gradient  # voxel decoder: 7.9 (7.6), planes 14
     if planes.fits(conv) and not matmul.fits(conv):  # C3D: 51, columns 116
         return partial(planes.kernel_gradient, dense=_run(kernel_gradient))
-    in_tiles = winograd.fits(conv) and winograd.pays(conv, x[0], c, k)
-    if in_tiles and c >= WIDE and k > THIN and c * k > WIDE**2:  # ResNet 3×3, 128 channels: 14 (14), native 26 (22)
-        return winograd.kernel_gradient
     if conv.window.dims == 1 and taps <= SHORT and shifts.fits(conv) and c > max(k, NARROW):
         return shifts.kernel_gradient  # causal, 128 to 32: 9.8 (11), native 14 (16); 64 to 64: 12 (13), native 8.2 (10)
-    if conv.window.dims > 1 and tapwise.fits(x, conv):
+    if conv.window.dims > 1 and tapwise.fits(x, conv) and (min(c, k) >= 2 * WIDE or not shifts.fits(conv)):
         return tapwise.kernel_gradient  # dilated 3×3, 96 to 24, (8,89,89): 20 (22), in strips 66 (68), native 73 (39)
     if conv.window.dims > 1 and taps <= UNROLL and shifts.fits(conv) and c >= NARROW and c * taps > LONG:
-        return shifts.kernel_gradient  # U-Net 3×3, 16: 5.7 (7.4), native 9.2 (12); 7×7 of 8: 2.9 (6.6), native 5.3 (8)
+        # U-Net 3×3, 16: 5.7 (7.4), native 9.2 (12); 7×7 of 8: 2.9 (6.6), native 5.3 (8)
+        # dilated 3×3 of 16 to 256, (2,103,103): columns 15 (14), shifts 34 (33)
+        narrower = shifts.bytes_of_one(c, k, conv) <= columns.size((1, *x[1:]), conv)
+        return shifts.kernel_gradient if narrower else columns.kernel_gradient
     if native.on_one_core(conv, c, k) and taps <= UNROLL and isinstance(x[0], int) and columns.size(x, conv) > FRESH:
         return columns.kernel_gradient  # 7×7/2 of 96 to 24, (32,47,47): 53, native 240 (53)
     return columns.kernel_gradient if _in_columns(x[0], c, k, conv.window) else native.kernel_gradient
@@ -161,8 +178,8 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
 def _in_columns(n: Any, c: int, k: int, window: Window) -> bool:
     """Whether the kernel gradient is faster with columns. Of one example, as under vmap, the native one is slow."""
     alone = are_one(n, 1)
-    if math.prod(window.output) > math.prod(window.input) and window.taps <= UNROLL:
-        return True  # XLA makes dz the input: 4 taps of 96 to 256, (4,1216), 2 pads, 7.5 (11), native 546 (614)
+    if not _keeps_operands(window) and window.taps <= UNROLL:
+        return True  # 4 taps of 96 to 256, (4,1216), 2 pads: 7.5 (11), native 546 (614)
     if not 1 < window.taps <= (2 * UNROLL if alone and c <= NARROW else UNROLL):
         return False  # AlexNet 11×11/4: 13 (9.6), in columns 11 (12)
     if window.dims == 1:  # M5: 2.8 (2.8), native 2.0 (1.9); one by one 3.0 (3.0), native 13 (12)
@@ -170,6 +187,11 @@ def _in_columns(n: Any, c: int, k: int, window: Window) -> bool:
     if c <= NARROW:  # VGG 3×3 of 3: 4.9 (4.4), native 7.6 (5.6); LeNet 5×5: 0.8 (0.7), native 0.6 (0.5)
         return (k > THIN) != alone
     return k <= THIN or window.taps <= SMALL  # 3×3/2 of 16 to 8 channels, (8,112,112): 1.1 (1.1), native 3.2 (3.5)
+
+
+def _keeps_operands(window: Window) -> bool:
+    """Whether XLA leaves x the input of the native kernel gradient: it convolves the smaller over the larger."""
+    return math.prod(window.output) <= math.prod(window.input)
 
 
 def of_batch(name: str, chosen: Algorithm, size: Any, a: Shape, b: Shape, conv: Convolution) -> Algorithm | None:

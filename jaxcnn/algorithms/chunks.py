@@ -12,37 +12,42 @@ from jax import lax
 
 from jaxcnn.memory import are_one, stored
 from jaxcnn.shards import vary_alike
-from jaxcnn.taps import UNROLL
 from jaxcnn.window import Convolution
 
 LARGE = 8e6  # bytes made of one example; of more it is divided
-STRIP = 2e6  # bytes made of a strip of it; of more if there were too many to be written out
+STRIP = 2e6  # bytes made of a strip of it
 
 
-def in_strips(x: jax.Array, dz: jax.Array, conv: Convolution, bytes_of_one: int) -> tuple:
-    """x, dz and conv of a kernel gradient, with strips of rows as examples where `bytes_of_one` of these are too many.
+def sum_strips(
+    kernel_gradient: Callable, x: jax.Array, dz: jax.Array, conv: Convolution, bytes_of_one: int, least: int = 1
+) -> jax.Array:
+    """kernel_gradient(x, dz, conv), summed over strips of rows where `bytes_of_one` example are too many.
 
-    1×7 of 64 to 12 channels, (4, 112, 112): dw 53 (41) ms, in strips 11 (10).
+    No strip has less than `least` rows of outputs. 1×7 of 64 to 12 channels, (4, 112, 112): dw 53 (41) ms, in strips
+    11 (10).
     """
     if bytes_of_one <= LARGE:
-        return x, dz, conv
-    window, n, outputs = conv.window, x.shape[0], dz.shape[1]
-    rows = -(-outputs // math.ceil(min(bytes_of_one / STRIP, UNROLL)))
+        return kernel_gradient(x, dz, conv)
+    window, outputs = conv.window, dz.shape[1]
+    rows = max(-(-outputs // math.ceil(bytes_of_one / STRIP)), least)
     strips, step = -(-outputs // rows), rows * window.strides[0]
     height = step - window.strides[0] + window.extent[0]
+    window = replace(window, input=(height, *window.input[1:]), pads=((0, 0), *window.pads[1:]))
 
     def rows_of(a, before, size):
         pads = [(0, 0, 0), (before, size - before - a.shape[1], 0), *[(0, 0, 0)] * (a.ndim - 2)]
         return lax.pad(a, jnp.zeros((), a.dtype), pads)
 
-    padded = rows_of(x, window.pads[0][0], (strips - 1) * step + height)
-    cells = jnp.stack([padded[:, i * step : i * step + height] for i in range(strips)], 1)
-    window = replace(window, input=(height, *window.input[1:]), pads=((0, 0), *window.pads[1:]))
-    return (
-        cells.reshape(n * strips, height, *x.shape[2:]),
-        rows_of(dz, 0, strips * rows).reshape(n * strips, rows, *dz.shape[2:]),
-        conv._replace(window=window),
-    )
+    def of_one(x, dz):
+        x = rows_of(x, conv.window.pads[0][0], (strips - 1) * step + height)
+        x, dz = stored(conv.accumulate, x, rows_of(dz, 0, strips * rows))
+        strip = lambda a, i, step, size: lax.dynamic_slice_in_dim(a, i * step, size, 1)
+        of_strip = lambda i: kernel_gradient(
+            strip(x, i, step, height), strip(dz, i, rows, rows), conv._replace(window=window)
+        )
+        return lax.fori_loop(1, strips, lambda i, total: total + of_strip(i), of_strip(0))
+
+    return sum_chunks(of_one, x, dz, 1)
 
 
 def sum_chunks(term: Callable, x: jax.Array, dz: jax.Array, step: int) -> jax.Array:

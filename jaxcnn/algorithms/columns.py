@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn.algorithms.chunks import in_strips, sum_chunks, sum_products
+from jaxcnn.algorithms import matmul
+from jaxcnn.algorithms.chunks import sum_chunks, sum_products, sum_strips
 from jaxcnn.memory import examples, map_chunks
 from jaxcnn.taps import UNROLL, interleave, read_taps, whole_strides
 from jaxcnn.window import Convolution
@@ -33,8 +34,11 @@ def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
 
 def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
     """dw = Σ over chunks of columns(x)ᵀ · dz."""
+    return sum_strips(_kernel_gradient, x, dz, conv, size((1, x.shape[-1]), conv))
+
+
+def _kernel_gradient(x, dz, conv):
     c, k, taps = x.shape[-1], dz.shape[-1], conv.window.taps
-    x, dz, conv = in_strips(x, dz, conv, size((1, c), conv))
     outputs = lambda dz: dz.astype(conv.accumulate).reshape(-1, k)
     step = examples(CHUNK, size((1, c), conv))
     if c <= NARROW and taps > FEW:
@@ -42,7 +46,8 @@ def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array
         dw = sum_chunks(product, x, dz, step)
     else:
         factors = lambda x, dz: [(to_columns(x, conv).reshape(-1, taps * c), outputs(dz))]
-        dw = sum_products(factors, x, dz, step, conv.precision, conv.accumulate)
+        wide = None if matmul.fits(conv) else conv.accumulate
+        dw = sum_products(factors, x, dz, step, conv.precision, wide)
     return dw.reshape(*conv.window.size, c, k)
 
 

@@ -14,12 +14,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcnn.algorithms.chunks import in_strips, sum_products
-from jaxcnn.algorithms.columns import to_columns
+from jaxcnn.algorithms.chunks import sum_products, sum_strips
 from jaxcnn.memory import examples
+from jaxcnn.taps import read_taps
 from jaxcnn.window import Convolution, Window
 
 CHUNK = 4e6  # bytes of X and Z made at a time, or as many as dw has, which every chunk adds to
+HALO = 4  # times as many rows as the window reaches over: a strip multiplies those around it too
 
 
 def fits(conv: Convolution) -> bool:
@@ -27,13 +28,18 @@ def fits(conv: Convolution) -> bool:
 
 
 def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
+    of_one = bytes_of_one(x.shape[-1], dz.shape[-1], conv)
+    return sum_strips(_of_whole_rows, x, dz, conv, of_one, HALO * conv.window.extent[0])
+
+
+def _of_whole_rows(x, dz, conv):
     taps, c, k = conv.window.size[0], x.shape[-1], dz.shape[-1]
-    x, dz, conv = in_strips(x, dz, conv, bytes_of_one(c, k, conv))
     row = row_of(conv.window)
     width = row.taps * c
 
     def factors(x, dz):
-        cells = to_columns(x, conv._replace(window=row)).reshape(-1, width)
+        read = read_taps(x.astype(conv.accumulate), row, 0)
+        cells = jnp.stack([read(tap) for tap in range(row.taps)], -2).reshape(-1, width)
         shifted = _shifted(dz.astype(conv.accumulate), conv).reshape(-1, taps * k)
         return [(cells, shifted)]
 
@@ -62,4 +68,4 @@ def _shifted(dz, conv):
     """Z (n, *rows of x, …, taps · k)."""
     rows, unmoved = conv.window.input[0], [(0, 0, 0)] * (dz.ndim - 2)
     pads = ([(0, 0, 0), (start, rows - dz.shape[1] - start, 0), *unmoved] for start in starts(conv.window))
-    return jnp.concatenate([lax.pad(dz, jnp.zeros((), dz.dtype), by) for by in pads], -1)
+    return jnp.stack([lax.pad(dz, jnp.zeros((), dz.dtype), by) for by in pads], -2)
