@@ -425,6 +425,12 @@ def test_the_choice_goes_by_what_is_computed():
     assert chosen("kernel_gradient", (2, 90, 90, 96), (4, 4, 96, 16), strides=2) == "tapwise"
     assert chosen("kernel_gradient", (2, 900, 40), (4, 40, 80), padding=2) == "columns"
     assert chosen("kernel_gradient", (2, 900, 40), (4, 40, 80), padding=1) == "native"
+    assert chosen("kernel_gradient", (2, 900, 40), (3, 40, 40)) == "shifts"
+    assert chosen("kernel_gradient", (2, 900, 40), (3, 40, 80), strides=2) == "apart"
+    assert chosen("kernel_gradient", (2, 900, 2), (25, 2, 40), strides=4) == "columns"
+    assert chosen("input_gradient", (2, 30, 30, 3), (3, 3, 3, 8)) == "products"
+    assert chosen("forward", (2, 30, 30, 32), (5, 5, 32, 4)) == "native"
+    assert chosen("forward", (2, 30, 30, 32), (5, 5, 32, 4), padding="VALID") == ("native" if since_011 else "products")
     assert chosen("kernel_gradient", (4, 900, 1), (80, 1, 32), strides=4) == "native"
     assert chosen("kernel_gradient", (1, 900, 1), (80, 1, 32), strides=4) == "columns"
     assert chosen("kernel_gradient", (4, 32, 32, 3), (5, 5, 3, 32)) == "columns"

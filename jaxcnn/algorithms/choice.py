@@ -67,7 +67,9 @@ def forward(x: Shape, w: Shape, conv: Convolution) -> Algorithm:
         return partial(grouped.forward, dense=_run(forward))
     c, k = w[-2:]
     # 3×3 of 32 to 8 channels, (8,64,64): products 5.8, native 2.2; of 96 to 4, (8,48,48): 1.9, 2.3
-    slow = conv.window.dims != 2 or c <= THIN or (native.on_one_core(conv, c, k) and c > 2 * WIDE)
+    of_library = native.on_one_core(conv, c, k)
+    shrinks = math.prod(conv.window.output) < math.prod(conv.window.input)
+    slow = conv.window.dims != 2 or c <= THIN or (of_library and (c > 2 * WIDE or (shrinks and k <= NARROW)))
     if slow and max(conv.window.strides) == 1 and products.fits(conv, k, c):
         return products.forward  # dilated 3×3, 96 to 3 channels: 3.1, native 40 (2.4); 16 to 4: 1.4 (1.2), 3.1 (3.5)
     if blocks.fits(conv) and x[-1] <= NARROW and conv.window.dims == 3:
@@ -79,7 +81,9 @@ def forward(x: Shape, w: Shape, conv: Convolution) -> Algorithm:
     in_tiles = winograd.fits(conv) and winograd.pays(conv, x[0], c, k, winograd.MOST)
     if in_tiles and min(c, k) >= WIDE:  # ResNet: 24 (24), native 48 (31)
         return winograd.forward
-    if native.on_one_core(conv, c, k):
+    if of_library and k <= NARROW and not shrinks:  # 7×7 of 64 to 3 channels, (1,256,256): 12, taller 60
+        return native.forward
+    if of_library:
         if native.grows(conv):  # U-Net 3×3, 16 to 32 channels: 9.2, native 13 (8.4)
             return native.taller
         # ResNet 7×7/2: 17, native 21 (13); AlexNet 11×11/4: 8.8, 11 (6.9); but 3×3/2 of 8 to 32 channels 0.6, 0.4 (0.3)
@@ -113,8 +117,10 @@ def input_gradient(dz: Shape, w: Shape, conv: Convolution) -> Algorithm:
     if conv.groups > 1:
         return partial(grouped.input_gradient, dense=_run(input_gradient))
     c, k = w[-2:]
-    if max(conv.window.strides) > 1 and 2 * c <= NARROW and products.fits(conv, c, k):
-        return products.input_gradient  # voxel decoder: 25 (25), blocks 86 (34); ResNet 7×7/2: 20 (19), 35 (37)
+    # voxel decoder: 25 (25), blocks 86 (34); ResNet 7×7/2: 20 (19), 35 (37); 3×3 of 3 to 8, (8,107,107): 0.9 (1.1),
+    # direct 2.4 (2.9)
+    if (max(conv.window.strides) > 1 or k <= NARROW) and 2 * c <= NARROW and products.fits(conv, c, k):
+        return products.input_gradient
     if blocks.fits(conv) and c <= NARROW:  # 5×5/2 of 8 to 64 channels, (8,112,112): 4.5, phases 12
         return partial(blocks.input_gradient, dense=_run(input_gradient))
     flipped = conv._replace(window=conv.window.mirrored())
@@ -161,8 +167,13 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
         return columns.kernel_gradient  # voxel decoder: 7.9 (7.6), planes 14
     if planes.fits(conv) and not matmul.fits(conv):  # C3D: 51, columns 116
         return partial(planes.kernel_gradient, dense=_run(kernel_gradient))
-    if conv.window.dims == 1 and taps <= SHORT and shifts.fits(conv) and c > max(k, NARROW):
-        return shifts.kernel_gradient  # causal, 128 to 32: 9.8 (11), native 14 (16); 64 to 64: 12 (13), native 8.2 (10)
+    if conv.window.dims == 1 and taps <= SHORT and shifts.fits(conv) and c >= k and c > NARROW:
+        return shifts.kernel_gradient  # causal, 128 to 32: 9.8 (11), native 14 (16); WaveNet: 5.9 (4.7), 6.4 (7.7)
+    if conv.window.dims == 1 and 1 < taps <= UNROLL and max(conv.window.strides) > 1:
+        if c <= NARROW and k > THIN:  # 25 taps/4 of 1 to 64 channels, (4,16384): 0.8 (1.2), native 2.4 (1.4)
+            return columns.kernel_gradient
+        if c > NARROW and taps <= SMALL:  # 4 taps/2 of 32 channels, (2,1837): 0.43 (0.38), native 1.1 (0.7)
+            return apart.kernel_gradient
     if conv.window.dims > 1 and tapwise.fits(x, conv) and (min(c, k) >= 2 * WIDE or not shifts.fits(conv)):
         return tapwise.kernel_gradient  # dilated 3×3, 96 to 24, (8,89,89): 20 (22), in strips 66 (68), native 73 (39)
     if conv.window.dims > 1 and taps <= UNROLL and shifts.fits(conv) and c >= NARROW and c * taps > LONG:

@@ -18,14 +18,17 @@ from jaxcnn.taps import UNROLL, write_taps
 from jaxcnn.window import Convolution
 
 CHUNK = 4e6  # bytes of P made at a time
-MOST = 2.5  # times as many numbers as dz or, forward, x has: 4×4 of 64 to 16 channels, (8,64,64), 4 times, 15 for 10 ms
+# Times as many numbers as dz or, forward, x has. 4×4 of 64 to 16 channels, (8,64,64), 4 times: 15 ms, else 10; at
+# stride 1 of up to NARROW channels 7×7 of 48 to 4, (32,53,53), 4 times: 21, else 72.
+MOST, MOST_OF_NARROW, NARROW = 2.5, 5, 8
 FEW = 16  # channels of the result; for more the sum costs more than the columns that it saves
 
 
 def fits(conv: Convolution, c: int, k: int) -> bool:
     """For k channels of what is multiplied and c of the result."""
     taps = conv.window.taps
-    return conv.groups == 1 and c <= FEW and 1 < taps <= UNROLL and taps * c <= MOST * k
+    most = MOST_OF_NARROW if c <= NARROW and max(conv.window.strides) == 1 else MOST
+    return conv.groups == 1 and c <= FEW and 1 < taps <= UNROLL and taps * c <= most * k
 
 
 def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
