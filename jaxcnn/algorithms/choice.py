@@ -139,19 +139,10 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
         return matmul.kernel_gradient  # ConvNeXt's 4×4/4: 4.9 (4.8), columns 6.2 (6.5)
     if matmul.fits(conv) and not tapwise.fits(x, conv):  # 5×5/5 of 8 channels, (32,88,88): 4.0 (3.9), matmul 6.9 (5.9)
         return columns.kernel_gradient
-    if conv.groups == x[-1] > 1 and fourier.fits(conv):  # RepLKNet 31×31: 1.7 (1.4), tap by tap 10 (17)
-        return fourier.kernel_gradient
-    if conv.groups == x[-1] > 1:  # MobileNet 3×3: 2.6 (2.8), as one sum for each tap 63 (63)
-        return lanes.kernel_gradient
     if conv.groups > 1:
-        dense, c, k = conv._replace(groups=1), x[-1] // conv.groups, dz[-1] // conv.groups
-        if lanes.fits_kernel_gradient(conv, c, k):  # groups of 2, (8,56,56,128): 8.8, apart 30; of 4: 13, 24
-            return lanes.kernel_gradient
-        strided = max(conv.window.strides) > 1 and not matmul.fits(dense)
-        if apart.fits(conv) and (strided or c * k <= MOST or are_one(x[0], 1)):
-            return apart.kernel_gradient  # ResNeXt: 6.9 (5.3), merged 8.2 (7.9); /2: 8 (6), 20 (20), autodiff 5000
-        chosen = matmul.fits(dense) or winograd.fits(dense) or conv.window.dims == 3
-        return partial(grouped.kernel_gradient, dense=_run(kernel_gradient) if chosen else native.kernel_gradient)
+        return _kernel_gradient_of_groups(x, dz, conv)
+    if conv.window.dims == 1:
+        return _kernel_gradient_of_lines(x, dz, conv)
     in_tiles = winograd.fits(conv) and winograd.pays(conv, x[0], c, k, winograd.KERNEL_MOST)
     if in_tiles and c >= WIDE and k > THIN and c * k > WIDE**2:  # ResNet 3×3, 128 channels: 14 (14), native 26 (22)
         return winograd.kernel_gradient
@@ -161,22 +152,15 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
     if native.on_all_cores(conv) and of_library and min(c, k) >= WIDE and _keeps_operands(conv.window):
         return native.kernel_gradient_in_chunks
     # 7×7 of 64 to 3 channels, (1,256,256): 19 (15), shifts 109 (87); 3×3×3 of 256 to 4, (2,22,22,22): 13 (12), 86 (85)
-    if exchanged.fits(conv) and conv.window.dims > 1 and taps > 1 and 2 * k <= c:
+    if exchanged.fits(conv) and taps > 1 and 2 * k <= c:
         return partial(exchanged.kernel_gradient, dense=_run(kernel_gradient))
     if conv.window.dims == 3 and max(conv.window.strides) > 1 and x[-1] <= NARROW:
         return columns.kernel_gradient  # voxel decoder: 7.9 (7.6), planes 14
     if planes.fits(conv) and not matmul.fits(conv):  # C3D: 51, columns 116
         return partial(planes.kernel_gradient, dense=_run(kernel_gradient))
-    if conv.window.dims == 1 and taps <= SHORT and shifts.fits(conv) and c >= k and c > NARROW:
-        return shifts.kernel_gradient  # causal, 128 to 32: 9.8 (11), native 14 (16); WaveNet: 5.9 (4.7), 6.4 (7.7)
-    if conv.window.dims == 1 and 1 < taps <= UNROLL and max(conv.window.strides) > 1:
-        if c <= NARROW and k > THIN:  # 25 taps/4 of 1 to 64 channels, (4,16384): 0.8 (1.2), native 2.4 (1.4)
-            return columns.kernel_gradient
-        if c > NARROW and taps <= SMALL:  # 4 taps/2 of 32 channels, (2,1837): 0.43 (0.38), native 1.1 (0.7)
-            return apart.kernel_gradient
-    if conv.window.dims > 1 and tapwise.fits(x, conv) and (min(c, k) >= 2 * WIDE or not shifts.fits(conv)):
-        return tapwise.kernel_gradient  # dilated 3×3, 96 to 24, (8,89,89): 20 (22), in strips 66 (68), native 73 (39)
-    if conv.window.dims > 1 and taps <= UNROLL and shifts.fits(conv) and c >= NARROW and c * taps > LONG:
+    if tapwise.fits(x, conv) and (min(c, k) >= 2 * WIDE or not shifts.fits(conv)):
+        return tapwise.kernel_gradient  # 4×4/2, 96 to 16 channels, (8,86,86): 13 (14), native 37 (44)
+    if taps <= UNROLL and shifts.fits(conv) and c >= NARROW and c * taps > LONG:
         # U-Net 3×3, 16: 5.7 (7.4), native 9.2 (12); 7×7 of 8: 2.9 (6.6), native 5.3 (8)
         # dilated 3×3 of 16 to 256, (2,103,103): columns 15 (14), shifts 34 (33)
         narrower = shifts.bytes_of_one(c, k, conv) <= columns.size((1, *x[1:]), conv)
@@ -184,6 +168,30 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
     if native.on_one_core(conv, c, k) and taps <= UNROLL and isinstance(x[0], int) and columns.size(x, conv) > FRESH:
         return columns.kernel_gradient  # 7×7/2 of 96 to 24, (32,47,47): 53, native 240 (53)
     return columns.kernel_gradient if _in_columns(x[0], c, k, conv.window) else native.kernel_gradient
+
+
+def _kernel_gradient_of_groups(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
+    if conv.groups == x[-1]:  # RepLKNet 31×31: 1.7 (1.4), tap by tap 10 (17); MobileNet 3×3: 2.6 (2.8), as sums 63 (63)
+        return fourier.kernel_gradient if fourier.fits(conv) else lanes.kernel_gradient
+    dense, c, k = conv._replace(groups=1), x[-1] // conv.groups, dz[-1] // conv.groups
+    if lanes.fits_kernel_gradient(conv, c, k):  # groups of 2, (8,56,56,128): 8.8, apart 30; of 4: 13, 24
+        return lanes.kernel_gradient
+    strided = max(conv.window.strides) > 1 and not matmul.fits(dense)
+    if apart.fits(conv) and (strided or c * k <= MOST or are_one(x[0], 1)):
+        return apart.kernel_gradient  # ResNeXt: 6.9 (5.3), merged 8.2 (7.9); /2: 8 (6), 20 (20), autodiff 5000
+    chosen = matmul.fits(dense) or winograd.fits(dense) or conv.window.dims == 3
+    return partial(grouped.kernel_gradient, dense=_run(kernel_gradient) if chosen else native.kernel_gradient)
+
+
+def _kernel_gradient_of_lines(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
+    (n, c, k), taps, strided = (x[0], x[-1], dz[-1]), conv.window.taps, max(conv.window.strides) > 1
+    if not strided and taps <= SHORT and c >= k and c > NARROW:
+        return shifts.kernel_gradient  # causal, 128 to 32: 9.8 (11), native 14 (16); WaveNet: 5.9 (4.7), 6.4 (7.7)
+    if strided and taps <= SMALL and c > NARROW:  # 4 taps/2 of 32 channels, (2,1837): 0.43 (0.38), native 1.1 (0.7)
+        return apart.kernel_gradient
+    if strided and taps <= UNROLL and c <= NARROW and k > THIN:  # 25/4 of 1 to 64, (4,16384): 0.8 (1.2), 2.4 (1.4)
+        return columns.kernel_gradient
+    return columns.kernel_gradient if _in_columns(n, c, k, conv.window) else native.kernel_gradient
 
 
 def _in_columns(n: Any, c: int, k: int, window: Window) -> bool:

@@ -42,10 +42,11 @@ def sum_strips(
         x = rows_of(x, conv.window.pads[0][0], (strips - 1) * step + height)
         x, dz = stored(conv.accumulate, x, rows_of(dz, 0, strips * rows))
         strip = lambda a, i, step, size: lax.dynamic_slice_in_dim(a, i * step, size, 1)
-        of_strip = lambda i: kernel_gradient(
+        term = lambda i: kernel_gradient(
             strip(x, i, step, height), strip(dz, i, rows, rows), conv._replace(window=window)
         )
-        return lax.fori_loop(1, strips, lambda i, total: total + of_strip(i), of_strip(0))
+        start, *_ = vary_alike(jnp.zeros((*window.size, x.shape[-1], dz.shape[-1]), conv.accumulate), x, dz)
+        return lax.fori_loop(0, strips, lambda i, total: total + term(i), start)
 
     return sum_chunks(of_one, x, dz, 1)
 
