@@ -5,6 +5,7 @@
 with X[g,(n,a,q),(j,c)] = x̃[n, a, s·q + d·j, (g,c)] and Z[g,(i,k),(n,a,q)] = dz[n, a + lo − d·i, q, (g,k)]: as in
 `shifts`, the taps along a row are copies of x, those down a column of dz. With a stride down the column, and in one
 dimension, X has all taps. XLA transposes neither factor if the cells are last in one and last but one in the other.
+One group is a batch of one.
 """
 
 import math

@@ -66,9 +66,9 @@ def forward(x: Shape, w: Shape, conv: Convolution) -> Algorithm:
     if conv.groups > 1:  # ResNeXt, 32 groups: 8.5 (9.3), native 64 (27)
         return partial(grouped.forward, dense=_run(forward))
     c, k = w[-2:]
-    # 3×3 of 32 to 8 channels, (8,64,64): products 5.8, native 2.2; of 96 to 4, (8,48,48): 1.9, 2.3
     of_library = native.on_one_core(conv, c, k)
     shrinks = math.prod(conv.window.output) < math.prod(conv.window.input)
+    # 3×3 of 32 to 8 channels, (8,64,64): products 5.8, native 2.2; of 96 to 4, (8,48,48): 1.9, 2.3
     slow = conv.window.dims != 2 or c <= THIN or (of_library and (c > 2 * WIDE or (shrinks and k <= NARROW)))
     if slow and max(conv.window.strides) == 1 and products.fits(conv, k, c):
         return products.forward  # dilated 3×3, 96 to 3 channels: 3.1, native 40 (2.4); 16 to 4: 1.4 (1.2), 3.1 (3.5)
@@ -148,8 +148,8 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
         return winograd.kernel_gradient
     # 5×5 of 32 to 64 channels, (4,80,80): (15), shifts (22); 8×8/2 of 64 to 48, (8,60,60): (14), tapwise (21); but
     # 3×3/2 of 128 to 256 channels, (32,28,28): (26), columns (25)
-    of_library = max(conv.window.strides) == 1 or taps > SMALL or c <= 2 * WIDE
-    if native.on_all_cores(conv) and of_library and min(c, k) >= WIDE and _keeps_operands(conv.window):
+    wide_columns = max(conv.window.strides) > 1 and taps <= SMALL and c > 2 * WIDE
+    if native.on_all_cores(conv) and min(c, k) >= WIDE and not wide_columns and _keeps_operands(conv.window):
         return native.kernel_gradient_in_chunks
     # 7×7 of 64 to 3 channels, (1,256,256): 19 (15), shifts 109 (87); 3×3×3 of 256 to 4, (2,22,22,22): 13 (12), 86 (85)
     if exchanged.fits(conv) and taps > 1 and 2 * k <= c:

@@ -18,10 +18,15 @@ LARGE = 8e6  # bytes made of one example; of more it is divided
 STRIP = 2e6  # bytes made of a strip of it
 
 
+def bytes_of_pair(x: jax.Array, dz: jax.Array, conv: Convolution) -> int:
+    """An example of x and of dz."""
+    return (math.prod(x.shape[1:]) + math.prod(dz.shape[1:])) * conv.accumulate.itemsize
+
+
 def sum_strips(
     kernel_gradient: Callable, x: jax.Array, dz: jax.Array, conv: Convolution, bytes_of_one: int, least: int = 1
 ) -> jax.Array:
-    """kernel_gradient(x, dz, conv), summed over strips of rows where `bytes_of_one` example are too many.
+    """kernel_gradient(x, dz, conv), summed over strips of rows where the `bytes_of_one` example are too many.
 
     No strip has less than `least` rows of outputs. 1×7 of 64 to 12 channels, (4, 112, 112): dw 53 (41) ms, in strips
     11 (10).

@@ -4,7 +4,6 @@ Operands and results are always written channels-last (NHWC, HWIO), transposed e
 layouts that autodiff writes instead (CHWN, HWOI) fall off the fast path of the CPU backend inside a loop.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,7 +12,8 @@ import jax.numpy as jnp
 from jax import lax
 from jax.lax import conv_general_dilated
 
-from jaxcnn.algorithms.chunks import sum_chunks
+from jaxcnn.algorithms import columns
+from jaxcnn.algorithms.chunks import bytes_of_pair, sum_chunks
 from jaxcnn.memory import examples, map_chunks
 from jaxcnn.window import Convolution
 
@@ -44,9 +44,7 @@ def in_chunks(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
 
     5×5 of 64 to 32 channels, (16,28,28), without pads 11 ms, at once 45; 7×7/2 of 96 to 24, (32,47,47), 49 and 198.
     """
-    window = conv.window
-    bytes_of_one = math.prod(window.output) * window.taps * x.shape[-1] * conv.accumulate.itemsize
-    return map_chunks(lambda x: forward(x, w, conv), examples(CHUNK, bytes_of_one), x)
+    return map_chunks(lambda x: forward(x, w, conv), examples(CHUNK, columns.size((1, *x.shape[1:]), conv)), x)
 
 
 def on_one_core(conv: Convolution, c: int, k: int) -> bool:
@@ -97,8 +95,7 @@ def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array
 
 def kernel_gradient_in_chunks(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
     """`kernel_gradient`, of large examples one by one: (8,56,56,128), 3×3 with dilation 2, 55 ms, at once 74."""
-    bytes_of_one = (math.prod(x.shape[1:]) + math.prod(dz.shape[1:])) * conv.accumulate.itemsize
-    step = 1 if bytes_of_one > LARGE or not isinstance(x.shape[0], int) else x.shape[0]
+    step = 1 if bytes_of_pair(x, dz, conv) > LARGE else x.shape[0]
     return sum_chunks(lambda x, dz: kernel_gradient(x, dz, conv), x, dz, step)
 
 

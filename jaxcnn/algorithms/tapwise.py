@@ -5,7 +5,6 @@
 A loop goes through the rows of the window, as XLA would make the copies of all taps before it multiplies any.
 """
 
-import math
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcnn.algorithms.chunks import sum_chunks
+from jaxcnn.algorithms.chunks import bytes_of_pair, sum_chunks
 from jaxcnn.algorithms.columns import size
 from jaxcnn.memory import examples, stored
 from jaxcnn.taps import UNROLL, padded, read_taps
@@ -38,8 +37,12 @@ def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array
     def product(x, dz):
         x, dz = stored(conv.accumulate, x, dz)
         (x, unpadded), dz = padded(x, window), dz.reshape(-1, k)
-        first = {"input": height, "size": 1, "strides": 1}
-        row = replace(unpadded, **{name: (value, *getattr(unpadded, name)[1:]) for name, value in first.items()})
+        row = replace(
+            unpadded,
+            input=(height, *unpadded.input[1:]),
+            size=(1, *window.size[1:]),
+            strides=(1, *window.strides[1:]),
+        )
 
         def of_row(i):
             cells = lax.dynamic_slice_in_dim(x, window.dilation[0] * i, (height - 1) * stride + 1, 1)[:, ::stride]
@@ -49,6 +52,5 @@ def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array
 
         return lax.map(of_row, jnp.arange(window.size[0]))
 
-    bytes_of_one = (math.prod(x.shape[1:]) + math.prod(dz.shape[1:])) * conv.accumulate.itemsize
-    dw = sum_chunks(product, x, dz, examples(CHUNK, bytes_of_one))
+    dw = sum_chunks(product, x, dz, examples(CHUNK, bytes_of_pair(x, dz, conv)))
     return (dw if c <= k else jnp.swapaxes(dw, -2, -1)).reshape(*window.size, c, k)
