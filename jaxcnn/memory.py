@@ -56,6 +56,15 @@ def stored(dtype: Any, *arrays: jax.Array) -> list[jax.Array]:
     return made_once(lambda *arrays: [a.astype(dtype) + 0 for a in arrays])(*arrays)
 
 
+def on_all_cores(i: jax.Array) -> jax.Array:
+    """i, the number of a step of a loop on a CPU, which then runs on all cores.
+
+    XLA since JAX 0.12 makes one function of a loop over less than some MB, for one core, unless something in it cannot
+    be compiled that way. A sort of two numbers cannot. A loop of 64 steps over 0.2 MB each: 4.3 ms, on one core 7.9.
+    """
+    return lax.sort(jnp.stack([jnp.zeros_like(i), i]))[1]
+
+
 def examples(most: int | float, bytes_of_one: int) -> int:
     """How many make a chunk of `most` bytes."""
     return max(1, int(most // bytes_of_one))
@@ -81,6 +90,7 @@ def map_chunks(fn: Callable, step: int, *arrays: jax.Array) -> Any:
     start = lambda one: jnp.broadcast_to(x[(0,) * x.ndim].astype(one.dtype), (n, *one.shape[1:]))
 
     def put(i, z):
+        i = on_all_cores(i)
         part = fn(*(lax.dynamic_slice_in_dim(a, i * step, step) for a in arrays))
         return jax.tree.map(lambda z, part: lax.dynamic_update_slice_in_dim(z, part, i * step, 0), z, part)
 

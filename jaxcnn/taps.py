@@ -42,11 +42,11 @@ def whole_strides(window: Window) -> list[int]:
 
 def padded(x: jax.Array, window: Window, fill: Any = 0) -> tuple[jax.Array, Window]:
     """x̃ in memory, and its window without pads: else XLA pads anew for every tap that it reads."""
-    x = _pad(x, _to_read(window), fill)
+    x = _pad(x, to_read(window), fill)
     return lax.optimization_barrier(x), replace(window, input=x.shape[1:-1], pads=((0, 0),) * window.dims)
 
 
-def _to_read(window: Window) -> list[tuple[int, int]]:
+def to_read(window: Window) -> list[tuple[int, int]]:
     """The pads of x̃, for all cells that are read; of whole strides where a loop over many taps splits it into these."""
     if window.taps > UNROLL:
         sizes = [m * s for m, s in zip(whole_strides(window), window.strides)]
@@ -61,7 +61,7 @@ def read_taps(x: jax.Array, window: Window, fill: Any) -> Callable[[Any], jax.Ar
     if 0 in output:
         return lambda tap: jnp.zeros((n, *output, c), x.dtype)
     blocks = whole_strides(window)
-    x = _pad(x, _to_read(window), fill)
+    x = _pad(x, to_read(window), fill)
 
     def read(tap):
         offset = [d * i for d, i in zip(window.dilation, _unravel(tap, window.size))]

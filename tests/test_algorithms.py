@@ -1,5 +1,6 @@
 """Every algorithm on every window that it fits, whatever the choice would pick; batches and derivatives of the maps."""
 
+import math
 from functools import partial
 
 import jax
@@ -161,12 +162,11 @@ def test_depthwise(x, w, options, rows, name, x64, monkeypatch):
     assert_native(getattr(depthwise, name), name, x, w, convolution(x, w, **options))
 
 
-def channels_of_a_group(w, options):
-    return w[-2], w[-1] // options.get("groups", 1)
-
-
-@over([row for row in GROUPED if len(set(channels_of_a_group(*row[1:]))) == 1])
-def test_lanes(x, w, options, x64):
+@pytest.mark.parametrize("few", [False, True], ids=["in one loop", "in several"])
+@over(GROUPED)
+def test_lanes(x, w, options, few, x64, monkeypatch):
+    if few:
+        monkeypatch.setattr(lanes, "TERMS", 2)
     conv = convolution(x, w, **options)
     assert_native(lanes.forward, "forward", x, w, conv)
     if max(conv.window.strides) == 1:
@@ -174,20 +174,13 @@ def test_lanes(x, w, options, x64):
 
 
 @pytest.mark.parametrize("loops", [False, True], ids=["written out", "in loops"])
-@over(
-    [
-        row
-        for row in GROUPED
-        if lanes.fits_kernel_gradient(convolution(*row[:2], **row[2]), *channels_of_a_group(*row[1:]))
-    ]
-)
+@over([row for row in GROUPED if math.prod(row[1][:-1]) * row[1][-1] // row[2]["groups"] <= lanes.MOST])
 def test_lanes_of_the_kernel_gradient(x, w, options, loops, x64, monkeypatch):
     if loops:
         for constant, value in {"SUMS": 2, "CHUNK": 1, "ROWS": 2}.items():
             monkeypatch.setattr(lanes, constant, value)
-        if 1 in channels_of_a_group(w, options):
-            for module in (lanes, taps):
-                monkeypatch.setattr(module, "UNROLL", 1)
+        for module in (lanes, taps):
+            monkeypatch.setattr(module, "UNROLL", 1)
     assert_native(lanes.kernel_gradient, "kernel_gradient", x, w, convolution(x, w, **options))
 
 
@@ -393,10 +386,13 @@ def test_the_choice_goes_by_what_is_computed():
         assert chosen(name, (2, 30, 30, 24), (12, 12, 1, 24), groups=24) == "fourier"
         assert chosen(name, (2, 30, 30, 96), (3, 3, 48, 256), groups=2) == "grouped"
     assert chosen("forward", (2, 30, 30, 3), (3, 3, 3, 40), strides=2) == "direct"
-    assert chosen("forward", (2, 30, 30, 24), (3, 3, 3, 32), groups=8) == "direct"
-    assert chosen("input_gradient", (2, 30, 30, 24), (3, 3, 3, 32), groups=8) == "direct"
+    assert chosen("forward", (2, 30, 30, 24), (2, 2, 3, 32), groups=8) == "direct"
+    assert chosen("input_gradient", (2, 30, 30, 24), (2, 2, 3, 32), groups=8) == "direct"
+    assert chosen("forward", (2, 30, 30, 24), (3, 3, 3, 32), groups=8) == "lanes"
+    assert chosen("input_gradient", (2, 30, 30, 24), (3, 3, 3, 32), groups=8) == "lanes"
+    assert chosen("input_gradient", (2, 30, 30, 24), (5, 5, 3, 32), groups=8, strides=2) == "phases"
     assert chosen("input_gradient", (2, 30, 30, 24), (3, 3, 3, 32), groups=8, strides=2) == "phases"
-    assert chosen("input_gradient", (2, 30, 30, 24), (3, 3, 3, 80), groups=8, strides=2) == "grouped"
+    assert chosen("input_gradient", (2, 30, 30, 24), (3, 3, 3, 160), groups=8, strides=2) == "grouped"
     assert chosen("forward", (2, 30, 30, 24), (9, 9, 1, 24), groups=24) == "depthwise"
     assert chosen("forward", (2, 30, 30, 24), (3, 3, 24, 32), strides=3) == ("native" if since_011 else "columns")
     assert chosen("kernel_gradient", (2, 30, 30, 24), (3, 3, 24, 32), strides=3) == "columns"

@@ -59,9 +59,9 @@ def forward(x: Shape, w: Shape, conv: Convolution) -> Algorithm:
     if conv.groups == x[-1] > 1:  # RepLKNet 31×31: 1.8 (1.6), tap by tap 42 (11)
         return fourier.forward if fourier.fits(conv) else native.forward
     if conv.groups > 1 and lanes.fits(conv, w[-2], w[-1] // conv.groups):
-        return lanes.forward  # groups of 2, (8,56,56,128): 2.7, direct 5.0; ResNeXt, of 4: 5.6, 7.2; of 8, /2: 8.8, 11
-    # MobileNet 3×3/2 of 3: 2.5 (2.5), native 9.9 (3.2); groups of 2 with 4 results, (8,28,28,64): 1.2, lanes 1.5
-    if direct.fits(conv, w[-2], w[-1] // conv.groups):
+        # ResNeXt of 4: 4.5 (4.2), direct 7.2; of 8: 4.2 (5.2), merged 5.8 (6.3); 3×3×3 of 4: 1.2 (1.5), 4.9 (4.4)
+        return lanes.forward
+    if direct.fits(conv, w[-2], w[-1] // conv.groups):  # MobileNet 3×3/2 of 3: 2.5 (2.5), native 9.9 (3.2)
         return direct.forward
     if conv.groups > 1:  # ResNeXt, 32 groups: 8.5 (9.3), native 64 (27)
         return partial(grouped.forward, dense=_run(forward))
@@ -107,13 +107,16 @@ def input_gradient(dz: Shape, w: Shape, conv: Convolution) -> Algorithm:
             return fourier.input_gradient
         return native.input_gradient if dense else depthwise.input_gradient
     if conv.groups > 1 and max(conv.window.strides) == 1 and lanes.fits(conv, w[-1] // conv.groups, w[-2]):
-        return lanes.input_gradient  # groups of 2, (8,56,56,128): 2.7, direct 5.6; of 4: 6.4, 7.3
+        return lanes.input_gradient  # groups of 2 to 4 channels, (8,28,28,64): 0.9 (0.7), direct 3.0 (1.9)
     if conv.groups > 1 and max(conv.window.strides) == 1 and direct.fits(conv, w[-1] // conv.groups, w[-2]):
         return direct.input_gradient  # of groups with more or fewer results than channels
     each_apart = 1 < phases.convolutions(conv) == math.prod(conv.window.strides)
     if conv.groups > 1 and each_apart and direct.fits_phases(conv, w[-1] // conv.groups, w[-2]):
         # ResNeXt 3×3/2: 5.8 (5.8), merged 20 (14)
         return partial(phases.input_gradient, forward=direct.forward, summed=True)
+    if conv.groups > 1 and each_apart and lanes.fits(conv, w[-1] // conv.groups, w[-2]):
+        # 5×5/2, groups of 4, (8,28,28,128): 0.5 (0.6), merged 2.2 (2.4)
+        return partial(phases.input_gradient, forward=lanes.forward, summed=True)
     if conv.groups > 1:
         return partial(grouped.input_gradient, dense=_run(input_gradient))
     c, k = w[-2:]
@@ -174,7 +177,7 @@ def _kernel_gradient_of_groups(x: Shape, dz: Shape, conv: Convolution) -> Algori
     if conv.groups == x[-1]:  # RepLKNet 31×31: 1.7 (1.4), tap by tap 10 (17); MobileNet 3×3: 2.6 (2.8), as sums 63 (63)
         return fourier.kernel_gradient if fourier.fits(conv) else lanes.kernel_gradient
     dense, c, k = conv._replace(groups=1), x[-1] // conv.groups, dz[-1] // conv.groups
-    if lanes.fits_kernel_gradient(conv, c, k):  # groups of 2, (8,56,56,128): 8.8, apart 30; of 4: 13, 24
+    if lanes.fits_kernel_gradient(conv, c, k):  # groups of 2, (8,56,56,128): 4.9 (4.6), apart 30; of 4: 6.0 (4.5), 24
         return lanes.kernel_gradient
     strided = max(conv.window.strides) > 1 and not matmul.fits(dense)
     if apart.fits(conv) and (strided or c * k <= MOST or are_one(x[0], 1)):

@@ -1,31 +1,31 @@
-"""Groups of few channels, with a lane for each channel of all groups: no matrices, but sums of vectors over the lanes.
+"""Groups of few channels, with a lane for each group: no matrices, but sums of vectors over the groups.
 
-    z[l]      = Σ_i Σ_q x̃[s·p + d·i, turn_q l] · w[i,q,l]               turn_q (g,j) = (g, (j + q) mod m)
-    dw[i,q,l] = Σ_p x̃[s·p + d·i, l] · dz[p, turn_q l]
+    z[k,n,p,g]  = Σ_i Σ_c x̃[c, n, s·p + d·i, g] · w[i,c,k,g]
+    dw[i,c,k,g] = Σ_n Σ_p x̃[c, n, s·p + d·i, g] · dz[k,n,p,g]             c, k: of one group
 
-A lane meets the m channels of its group as these are turned by q. A turn is read from memory at two places, and chosen
-lane by lane. For dw, where the c channels of a group have k results, the fewer of both are repeated until there are
-m = max(c, k), and dz is turned min(c, k) times: not at all in a depthwise convolution.
+Each channel of a group is an array of its own, with the groups last: all of them are written in one loop over memory.
 """
 
-import math
 import operator
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import reduce
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
-from jaxcnn.algorithms.chunks import sum_chunks
+from jaxcnn.algorithms.chunks import bytes_of_pair, sum_chunks
 from jaxcnn.algorithms.native import flipped
-from jaxcnn.memory import examples, sums
-from jaxcnn.taps import UNROLL, padded, read_taps
+from jaxcnn.memory import examples, in_one_loop, on_all_cores, sums
+from jaxcnn.taps import UNROLL, read_taps, to_read
 from jaxcnn.window import Convolution, Window
 
-MOST, STRIDED = 4, 8  # channels of a group, without and with strides; more leave a matrix product enough
-PRODUCTS = range(18, 82)  # that make an output: fewer are not worth the copy of x, of more XLA makes no vectors
+VECTOR = 8  # lanes; those that no group fills are zeros
+CHANNELS = 128  # of x times those of z, of a group; more leave a matrix product enough
+PRODUCTS = range(18, 145)  # that make an output: fewer are not worth the copy of x, more not the time to compile
+TOGETHER, TERMS = 4, 36  # outputs, and products of each, in one loop; with more of them it has no vectors
+PAIRS, MOST = 32, 288  # channels of x times those of z, and sums that the kernel gradient is; more are long to compile
 CHUNK = 4e6  # bytes of x and dz that the kernel gradient looks at in turn
 ROWS = 8  # of which the products are added up while they are read
 SUMS = 9  # made in one pass over x and dz
@@ -33,24 +33,35 @@ SUMS = 9  # made in one pass over x and dz
 
 def fits(conv: Convolution, c: int, k: int) -> bool:
     """For c and k channels of a group."""
-    return c == k <= (STRIDED if max(conv.window.strides) > 1 else MOST) and conv.window.taps * c in PRODUCTS
+    return _filled(conv) > 0.4 and c * k <= CHANNELS and conv.window.taps * c in PRODUCTS
 
 
 def fits_kernel_gradient(conv: Convolution, c: int, k: int) -> bool:
-    few, many = sorted((c, k))
-    return many % few == 0 and (few == 1 or (many <= MOST and conv.window.taps * few <= UNROLL))
+    return _filled(conv) > 0.6 and c * k <= PAIRS and conv.window.taps * c * k <= MOST
+
+
+def _filled(conv):
+    return conv.groups / _width(conv)
+
+
+def _width(conv):
+    return -(-conv.groups // VECTOR) * VECTOR
 
 
 def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
-    g, m, taps = conv.groups, w.shape[-2], conv.window.taps
-    lane = np.arange(g * m).reshape(*(1 for _ in x.shape), g * m) % m
-    w = w.astype(conv.accumulate).reshape(taps, m, *lane.shape[1:])
-    of_turn = lambda q: reduce(operator.add, (jnp.where((lane + q) % m == j, w[:, j], 0) for j in range(m)))
-    w = lax.optimization_barrier(jnp.stack([of_turn(q) for q in range(m)], 1))
-    read = read_taps(*padded(_to_turn(x.astype(conv.accumulate), g, m, m), conv.window), 0)
-    cells = map(read, range(taps))
-    products = (_turned(part, q, g, m) * w[tap, q] for tap, part in enumerate(cells) for q in range(m))
-    return reduce(operator.add, products)
+    g, c, taps = conv.groups, w.shape[-2], conv.window.taps
+    k = w.shape[-1] // g
+    together = max(size for size in range(1, TOGETHER + 1) if k % size == 0)
+    w = w.astype(conv.accumulate).reshape(taps, c, g, k // together, together).transpose(3, 1, 0, 4, 2)
+    w = jnp.pad(w, [(0, 0)] * 4 + [(0, _width(conv) - g)])
+    w = lax.optimization_barrier(w.reshape(k // together, c * taps, together, *(1 for _ in x.shape[:-1]), -1))
+    cells = _cells(x, conv.window, conv)
+    z: Sequence[jax.Array] = []
+    for first in range(0, c * taps, TERMS):
+        terms = range(first, min(first + TERMS, c * taps))
+        products = ([cells(*divmod(i, taps))[None] * w[:, i, j] for i in terms] for j in range(together))
+        z = in_one_loop([reduce(operator.add, [*z[j : j + 1], *parts]) for j, parts in enumerate(products)])
+    return jnp.moveaxis(jnp.stack(z, -1), 0, -2)[..., :g, :, :].reshape(x.shape[0], *conv.window.output, g * k)
 
 
 def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
@@ -66,35 +77,44 @@ def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array
     """
     g, taps = conv.groups, conv.window.taps
     c, k = x.shape[-1] // g, dz.shape[-1] // g
-    few, lanes = sorted((c, k))
     rows, window = in_rows(conv.window, ROWS)
-    missing = window.output[0] - conv.window.output[0]
+    missing = [(0, window.output[0] - conv.window.output[0]), *[(0, 0)] * (window.dims - 1)]
 
     def product(x, dz):
-        n = x.shape[0]
-        dz = jnp.pad(dz.astype(conv.accumulate), [(0, 0), (0, missing)] + [(0, 0)] * (dz.ndim - 2))
-        split = (n, window.output[0] // rows, rows, *window.output[1:], -1)
-        dz = lax.optimization_barrier(_to_turn(dz, g, few, lanes).reshape(split))
-        turned = [_turned(dz, q, g, lanes) for q in range(few)]
-        x, unpadded = padded(repeated(x.astype(conv.accumulate), g, lanes), window)
-        read = read_taps(x, unpadded, 0)
+        split = (x.shape[0], window.output[0] // rows, rows, *window.output[1:], -1)
+        cells, of_z = _cells(x, window, conv), [a.reshape(split) for a in _by_channel(dz, missing, conv)]
 
-        def at(first, size=SUMS):
-            pairs = [divmod(first + i, taps) if few > 1 else (0, first + i) for i in range(size)]
-            products = [read(tap).reshape(split) * turned[q] for q, tap in pairs]
+        def at(i, j, first, size):
+            products = [cells(i, first + tap).reshape(split) * of_z[j] for tap in range(size)]
             left = lax.optimization_barrier(sums(products, 2))
             return jnp.stack([part.sum(range(part.ndim - 1)) for part in left])
 
-        if taps > UNROLL:  # only of a depthwise convolution, which has no turns
-            return lax.map(at, jnp.arange(0, taps, SUMS)).reshape(-1, g * lanes)[:taps]
-        return jnp.concatenate([at(i, min(SUMS, few * taps - i)) for i in range(0, few * taps, SUMS)])
+        def of_pair(i, j):
+            if taps > UNROLL:
+                some = lambda part: at(i, j, on_all_cores(part) * SUMS, SUMS)
+                return lax.map(some, jnp.arange(-(-taps // SUMS))).reshape(-1, _width(conv))[:taps]
+            return jnp.concatenate([at(i, j, first, min(SUMS, taps - first)) for first in range(0, taps, SUMS)])
 
-    bytes_of_one = (math.prod(x.shape[1:]) + math.prod(dz.shape[1:])) * conv.accumulate.itemsize
-    dw = sum_chunks(product, x, dz, examples(CHUNK, bytes_of_one))
-    turn, lane = np.indices((few, lanes)).reshape(2, -1)
-    order = np.argsort(lane % c * k + (lane + turn) % lanes % k)
-    dw = dw.reshape(few, taps, g, lanes).transpose(0, 3, 1, 2).reshape(c * k, taps, g)[order]
-    return dw.reshape(c, k, taps, g).transpose(2, 0, 3, 1).reshape(*conv.window.size, c, g * k)
+        return jnp.stack([of_pair(i, j) for i in range(c) for j in range(k)])
+
+    dw = sum_chunks(product, x, dz, examples(CHUNK, bytes_of_pair(x, dz, conv)))
+    dw = dw[..., :g].reshape(c, k, taps, g)
+    return dw.transpose(2, 0, 3, 1).reshape(*conv.window.size, c, g * k)
+
+
+def _cells(x: jax.Array, window: Window, conv: Convolution) -> Callable:
+    """As a function of a channel of the groups and a tap: the cells that each output reads there."""
+    parts = _by_channel(x, to_read(window), conv)
+    unpadded = replace(window, input=parts[0].shape[1:-1], pads=((0, 0),) * window.dims)
+    read = [read_taps(part, unpadded, 0) for part in parts]
+    return lambda channel, tap: read[channel](tap)
+
+
+def _by_channel(a: jax.Array, pads: Sequence[tuple[int, int]], conv: Convolution) -> Sequence[jax.Array]:
+    """(n, *spatial, groups · c) -> c arrays (n, *padded, lanes)."""
+    a = a.astype(conv.accumulate).reshape(*a.shape[:-1], conv.groups, -1)
+    around = [(0, 0, 0), *((low, high, 0) for low, high in pads), (0, _width(conv) - conv.groups, 0)]
+    return in_one_loop([lax.pad(a[..., i], jnp.zeros((), a.dtype), around) for i in range(a.shape[-1])])
 
 
 def in_rows(window: Window, most: int) -> tuple[int, Window]:
@@ -103,27 +123,3 @@ def in_rows(window: Window, most: int) -> tuple[int, Window]:
     rows = min(range(min(most, height), most // 2, -1), key=lambda rows: -height % rows, default=max(1, height))
     (low, high), *pads = window.pads
     return rows, replace(window, pads=((low, high + -height % rows * window.strides[0]), *pads))
-
-
-def repeated(a: jax.Array, groups: int, lanes: int) -> jax.Array:
-    """(…, groups · c), the channels of each group repeated to fill its lanes."""
-    c = a.shape[-1] // groups
-    if c == lanes:
-        return a
-    return jnp.tile(a.reshape(*a.shape[:-1], groups, c), lanes // c).reshape(*a.shape[:-1], groups * lanes)
-
-
-def _to_turn(a, groups, turns, lanes):
-    """`repeated`, with zeros around what is turned."""
-    a = repeated(a, groups, lanes)
-    around = [(0, 0, 0)] * (a.ndim - 1) + [(lanes, lanes, 0)]
-    return lax.pad(a, jnp.zeros((), a.dtype), around) if turns > 1 else a
-
-
-def _turned(a, turn, groups, lanes):
-    width = groups * lanes
-    at = lambda start: lax.slice_in_dim(a, start, start + width, axis=-1)
-    if turn == 0:
-        return at(a.shape[-1] - width >> 1)
-    lane = np.arange(width).reshape(*(1 for _ in a.shape[1:]), width) % lanes
-    return jnp.where(lane < lanes - turn, at(lanes + turn), at(turn))
