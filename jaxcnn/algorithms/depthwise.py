@@ -15,21 +15,20 @@ from jaxcnn.memory import in_one_loop
 from jaxcnn.taps import FUSE, cut_taps, padded, read_taps, sum_taps
 from jaxcnn.window import Convolution
 
-TOGETHER, FEWER = 4, 2  # rows of outputs that one loop makes; fewer of a window of many taps, to compile in a second:
-MANY = 36  # ConvNeXt's 7×7 in 0.7 s and 9.2 ms in all, by four rows in 0.8 to 1.1 s and 7.4 ms
-SOME = 81  # taps that one loop takes; with 121 it has no vectors
+TOGETHER = 4  # rows of outputs that one loop makes
+SOME = 49  # taps that one loop takes: 9×9 of 192 channels, (8,28,28), 3.6 (3.5) ms; all 81 3.0 (5.4)
 
 
 def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
     """z[p] = Σ_i x̃[s·p + d·i] · w[i].
 
-    A large window makes a few rows of z in one loop, as they share cells and weights: ConvNeXt's 7×7 2.2, else 3.2 ms.
+    A large window makes a few rows of z in one loop, as they share cells and weights: ConvNeXt's 7×7 2.3 (2.1), else 3.9 ms.
     """
     window, k = conv.window, w.shape[-1]
     x, w = jnp.repeat(x.astype(conv.accumulate), k // conv.groups, -1), w.astype(conv.accumulate)
     w = w.reshape(window.taps, *(1 for _ in x.shape[1:]), k)
     if window.taps > FUSE:
-        rows, taller = in_rows(window, TOGETHER if window.taps <= MANY else FEWER)
+        rows, taller = in_rows(window, TOGETHER)
         read = read_taps(*padded(x, taller), 0)
         z: Sequence[jax.Array] = []
         for first in range(0, window.taps, SOME):
