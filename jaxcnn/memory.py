@@ -65,6 +65,23 @@ def on_all_cores(i: jax.Array) -> jax.Array:
     return lax.sort(jnp.stack([jnp.zeros_like(i), i]))[1]
 
 
+@custom_vmap
+def zero_on_all_cores(x: jax.Array) -> jax.Array:
+    """0 of the dtype of x, read from x: a loop of a caller in which x is padded with it runs on all cores, as above.
+
+    A depthwise 7×7 and its gradient in a `lax.scan`: 2.9 ms a step, on one core 5.9.
+    """
+    if 0 in x.shape:
+        return jnp.zeros((), x.dtype)
+    first = lax.slice(x, (0,) * x.ndim, (1,) * x.ndim).reshape(())
+    return lax.sort(jnp.stack([np.int32(0), (first != first).astype(np.int32)]))[0].astype(x.dtype)
+
+
+@zero_on_all_cores.def_vmap
+def _zero_of_batch(size, batched, x):
+    return zero_on_all_cores(x[0]), False
+
+
 def examples(most: int | float, bytes_of_one: int) -> int:
     """How many make a chunk of `most` bytes."""
     return max(1, int(most // bytes_of_one))

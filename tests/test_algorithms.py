@@ -12,6 +12,7 @@ from cases.conv import CONV
 from cases.pool import AVG_POOL, MAX_POOL
 from compare import assert_close, assert_rule
 
+import jaxcnn
 from jaxcnn import algorithms, switches, taps, window_sums
 from jaxcnn.algorithms import (
     accelerator,
@@ -465,3 +466,19 @@ def test_pools_one_dimension_after_the_other(case, monkeypatch):
     for constant in ("ONCE", "STRIDED", "CHUNK"):
         monkeypatch.setattr(window_sums, constant, 1)
     assert_rule(lambda x: case.hand(x), case.twin, case.draw())
+
+
+@pytest.mark.parametrize(
+    "op",
+    [
+        lambda x: jaxcnn.conv(x, jnp.ones((3, 3, 4, 32)), groups=8),
+        lambda x: jaxcnn.depthwise_conv(x, jnp.ones((7, 7, 1, 32))),
+        lambda x: jaxcnn.max_pool(x, 3, strides=1, padding=1),
+    ],
+    ids=["groups", "depthwise", "maxima"],
+)
+def test_a_loop_without_products_stays_on_all_cores(op):
+    """XLA since JAX 0.12 makes a call for one core of such a loop, if it can."""
+    step = lambda x, _: (x - jax.grad(lambda x: (op(x) ** 2).sum())(x), None)
+    loop = jax.jit(lambda x: jax.lax.scan(step, x, length=3)[0])
+    assert "small_call" not in loop.lower(jnp.ones((2, 14, 14, 32))).compile().as_text()

@@ -22,7 +22,7 @@ SOME = 49  # taps that one loop takes: 9×9 of 192 channels, (8,28,28), 3.6 (3.5
 def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
     """z[p] = Σ_i x̃[s·p + d·i] · w[i].
 
-    A large window makes a few rows of z in one loop, as they share cells and weights: ConvNeXt's 7×7 2.3 (2.1), else 3.9 ms.
+    A large window makes a few rows of z in one loop, as they share cells and weights: ConvNeXt's 7×7 2.3, else 3.9 ms.
     """
     window, k = conv.window, w.shape[-1]
     x, w = jnp.repeat(x.astype(conv.accumulate), k // conv.groups, -1), w.astype(conv.accumulate)

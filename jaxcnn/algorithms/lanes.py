@@ -17,7 +17,7 @@ from jax import lax
 
 from jaxcnn.algorithms.chunks import bytes_of_pair, sum_chunks
 from jaxcnn.algorithms.native import flipped
-from jaxcnn.memory import examples, in_one_loop, on_all_cores, sums
+from jaxcnn.memory import examples, in_one_loop, on_all_cores, sums, zero_on_all_cores
 from jaxcnn.taps import UNROLL, read_taps, to_read
 from jaxcnn.window import Convolution, Window
 
@@ -114,7 +114,8 @@ def _by_channel(a: jax.Array, pads: Sequence[tuple[int, int]], conv: Convolution
     """(n, *spatial, groups · c) -> c arrays (n, *padded, lanes)."""
     a = a.astype(conv.accumulate).reshape(*a.shape[:-1], conv.groups, -1)
     around = [(0, 0, 0), *((low, high, 0) for low, high in pads), (0, _width(conv) - conv.groups, 0)]
-    return in_one_loop([lax.pad(a[..., i], jnp.zeros((), a.dtype), around) for i in range(a.shape[-1])])
+    zero = zero_on_all_cores(a)
+    return in_one_loop([lax.pad(a[..., i], zero, around) for i in range(a.shape[-1])])
 
 
 def in_rows(window: Window, most: int) -> tuple[int, Window]:
