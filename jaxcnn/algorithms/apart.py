@@ -28,25 +28,35 @@ def fits(conv: Convolution) -> bool:
 
 
 def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
-    window, row, starts, g = conv.window, conv.window, [0], conv.groups
-    if window.dims > 1 and window.strides[0] == 1:
-        row, starts = shifts.row_of(window), shifts.starts(window)
-    rows, c, k = row.output[0], x.shape[-1] // g, dz.shape[-1] // g
+    window, g, c, k = conv.window, conv.groups, x.shape[-1] // conv.groups, dz.shape[-1] // conv.groups
+    down = window.dims > 1 and window.strides[0] == 1
+    row, column = (shifts.row_of(window), window.size[0]) if down else (window, 1)
 
     def product(x, dz):
         read = read_taps(*padded(x.astype(conv.accumulate), row), 0)
         cells = jnp.stack([_groups_first(read(tap), g) for tap in range(row.taps)], -2)
         dz = lax.optimization_barrier(jnp.moveaxis(_groups_first(dz.astype(conv.accumulate), g), -1, 1))
-        around, zero = [(0, 0, 0)], jnp.zeros((), dz.dtype)
-        ends = ([*around * 3, (start, rows - dz.shape[3] - start, 0), *around * (window.dims - 1)] for start in starts)
-        shifted = lax.optimization_barrier(jnp.stack([lax.pad(dz, zero, by) for by in ends], 1))
-        shifted, cells = shifted.reshape(g, len(starts) * k, -1), cells.reshape(g, -1, row.taps * c)
+        shifted = lax.optimization_barrier(
+            jnp.stack(_moved(dz, shifts.starts(window), row.output[0]) if down else [dz], 1)
+        )
+        shifted, cells = shifted.reshape(g, column * k, -1), cells.reshape(g, -1, row.taps * c)
         return lax.dot_general(shifted, cells, (((2,), (1,)), ((0,), (0,))), conv.precision)
 
-    bytes_of_one = math.prod(row.output) * g * (row.taps * c + len(starts) * k) * conv.accumulate.itemsize
+    bytes_of_one = math.prod(row.output) * g * (row.taps * c + column * k) * conv.accumulate.itemsize
     dw = sum_chunks(product, x, dz, examples(CHUNK, bytes_of_one))
-    dw = dw.reshape(g, len(starts), k, row.taps, c)
+    dw = dw.reshape(g, column, k, row.taps, c)
     return dw.transpose(1, 3, 4, 0, 2).reshape(*window.size, c, g * k)
+
+
+def _moved(dz, starts, rows):
+    """dz (g, k, n, rows, …) moved down by each start, all cut out of one padded array.
+
+    ResNeXt's dw: 6.0 (4.7) ms, with pads of their own 7.0 (5.9).
+    """
+    low, high = max(starts), rows - dz.shape[3] - min(starts)
+    edges = [(0, 0, 0)] * 3 + [(low, high, 0)] + [(0, 0, 0)] * (dz.ndim - 4)
+    dz = lax.optimization_barrier(lax.pad(dz, jnp.zeros((), dz.dtype), edges))
+    return [lax.slice_in_dim(dz, low - start, low - start + rows, axis=3) for start in starts]
 
 
 def _groups_first(a, groups):

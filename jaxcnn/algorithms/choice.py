@@ -181,7 +181,7 @@ def _kernel_gradient_of_groups(x: Shape, dz: Shape, conv: Convolution) -> Algori
         return lanes.kernel_gradient
     strided = max(conv.window.strides) > 1 and not matmul.fits(dense)
     if apart.fits(conv) and (strided or c * k <= MOST or are_one(x[0], 1)):
-        return apart.kernel_gradient  # ResNeXt: 6.9 (5.3), merged 8.2 (7.9); /2: 8 (6), 20 (20), autodiff 5000
+        return apart.kernel_gradient  # ResNeXt: 6.0 (4.7), merged 8.2 (7.9); /2: 8 (6), 20 (20), autodiff 5000
     chosen = matmul.fits(dense) or winograd.fits(dense) or conv.window.dims == 3
     return partial(grouped.kernel_gradient, dense=_run(kernel_gradient) if chosen else native.kernel_gradient)
 
