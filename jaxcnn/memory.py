@@ -59,8 +59,8 @@ def stored(dtype: Any, *arrays: jax.Array) -> list[jax.Array]:
 def on_all_cores(i: jax.Array) -> jax.Array:
     """i, the number of a step of a loop on a CPU, which then runs on all cores.
 
-    XLA since JAX 0.12 makes one function of a loop over less than some MB, for one core, unless something in it cannot
-    be compiled that way. A sort of two numbers cannot. A loop of 64 steps over 0.2 MB each: 4.3 ms, on one core 7.9.
+    XLA since JAX 0.12 makes one function, for one core, of a loop that it takes for small, unless something in it
+    cannot be compiled that way. A sort of two numbers cannot. 64 steps over 0.2 MB each: 4.3 ms, on one core 7.9.
     """
     return lax.sort(jnp.stack([jnp.zeros_like(i), i]))[1]
 
