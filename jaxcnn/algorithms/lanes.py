@@ -21,7 +21,8 @@ from jaxcnn.memory import examples, in_one_loop, on_all_cores, sums, zero_on_all
 from jaxcnn.taps import UNROLL, read_taps, to_read
 from jaxcnn.window import Convolution, Window
 
-VECTOR = 8  # lanes; those that no group fills are zeros
+VECTOR = 8  # lanes; those that no group fills are zeros,
+FILLED, FULLER = 0.4, 0.6  # and this part of all is filled at least, for the kernel gradient the larger one
 CHANNELS = 128  # of x times those of z, of a group; more leave a matrix product enough
 PRODUCTS = range(18, 145)  # that make an output: fewer are not worth the copy of x, more not the time to compile
 TOGETHER, TERMS = 4, 36  # outputs, and products of each, in one loop; with more of them it has no vectors
@@ -33,11 +34,11 @@ SUMS = 9  # made in one pass over x and dz
 
 def fits(conv: Convolution, c: int, k: int) -> bool:
     """For c and k channels of a group."""
-    return _filled(conv) > 0.4 and c * k <= CHANNELS and conv.window.taps * c in PRODUCTS
+    return _filled(conv) > FILLED and c * k <= CHANNELS and conv.window.taps * c in PRODUCTS
 
 
 def fits_kernel_gradient(conv: Convolution, c: int, k: int) -> bool:
-    return _filled(conv) > 0.6 and c * k <= PAIRS and conv.window.taps * c * k <= MOST
+    return _filled(conv) > FULLER and c * k <= PAIRS and conv.window.taps * c * k <= MOST
 
 
 def _filled(conv):
