@@ -99,7 +99,11 @@ def kernel_gradient_in_chunks(x: jax.Array, dz: jax.Array, conv: Convolution) ->
     XLA makes the layout of x where x is made, and holds both, unless told not to: ResNet's step 66 MB, else 89.
     """
     step = 1 if bytes_of_pair(x, dz, conv) > LARGE else x.shape[0]
-    term = lambda x, dz: kernel_gradient(*lax.optimization_barrier((x, dz)), conv)
+
+    def term(x, dz):
+        x, dz = lax.optimization_barrier((x, dz))
+        return kernel_gradient(x, dz, conv)
+
     return sum_chunks(term, x, dz, step)
 
 
