@@ -56,7 +56,7 @@ def stored(dtype: Any, *arrays: jax.Array) -> list[jax.Array]:
     return made_once(lambda *arrays: [a.astype(dtype) + 0 for a in arrays])(*arrays)
 
 
-def on_all_cores(i: jax.Array) -> jax.Array:
+def parallel_step(i: jax.Array) -> jax.Array:
     """i, the number of a step of a loop on a CPU, which then runs on all cores.
 
     XLA since JAX 0.12 makes one function, for one core, of a loop that it takes for small, unless something in it
@@ -66,7 +66,7 @@ def on_all_cores(i: jax.Array) -> jax.Array:
 
 
 @custom_vmap
-def zero_on_all_cores(x: jax.Array) -> jax.Array:
+def parallel_zero(x: jax.Array) -> jax.Array:
     """0 of the dtype of x, read from x: a loop of a caller in which x is padded with it runs on all cores, as above.
 
     A depthwise 7×7 and its gradient in a `lax.scan`: 2.9 ms a step, on one core 5.9.
@@ -77,9 +77,9 @@ def zero_on_all_cores(x: jax.Array) -> jax.Array:
     return lax.sort(jnp.stack([np.int32(0), (first != first).astype(np.int32)]))[0].astype(x.dtype)
 
 
-@zero_on_all_cores.def_vmap
+@parallel_zero.def_vmap
 def _zero_of_batch(size, batched, x):
-    return zero_on_all_cores(x[0]), False
+    return parallel_zero(x[0]), False
 
 
 def examples(most: int | float, bytes_of_one: int) -> int:
@@ -107,7 +107,7 @@ def map_chunks(fn: Callable, step: int, *arrays: jax.Array) -> Any:
     start = lambda one: jnp.broadcast_to(x[(0,) * x.ndim].astype(one.dtype), (n, *one.shape[1:]))
 
     def put(i, z):
-        i = on_all_cores(i)
+        i = parallel_step(i)
         part = fn(*(lax.dynamic_slice_in_dim(a, i * step, step) for a in arrays))
         return jax.tree.map(lambda z, part: lax.dynamic_update_slice_in_dim(z, part, i * step, 0), z, part)
 

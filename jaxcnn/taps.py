@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn.memory import zero_on_all_cores
+from jaxcnn.memory import parallel_zero
 from jaxcnn.window import Window
 
 UNROLL = 64
@@ -43,8 +43,13 @@ def whole_strides(window: Window) -> list[int]:
 
 def padded(x: jax.Array, window: Window, fill: Any = 0) -> tuple[jax.Array, Window]:
     """x̃ in memory, and its window without pads: else XLA pads anew for every tap that it reads."""
-    x = _pad(x, to_read(window), zero_on_all_cores(x) + jnp.asarray(fill, x.dtype))
-    return lax.optimization_barrier(x), replace(window, input=x.shape[1:-1], pads=((0, 0),) * window.dims)
+    x = _pad(x, to_read(window), parallel_zero(x) + jnp.asarray(fill, x.dtype))
+    return lax.optimization_barrier(x), unpadded(x, window)
+
+
+def unpadded(x: jax.Array, window: Window) -> Window:
+    """The window over x, which has its pads already."""
+    return replace(window, input=x.shape[1:-1], pads=((0, 0),) * window.dims)
 
 
 def to_read(window: Window) -> list[tuple[int, int]]:

@@ -20,7 +20,7 @@ from jax import lax
 from jax.custom_batching import custom_vmap
 
 from jaxcnn.algorithms import accelerator, choice, native
-from jaxcnn.memory import on_all_cores
+from jaxcnn.memory import parallel_step
 from jaxcnn.shards import partitioned
 from jaxcnn.window import Convolution
 
@@ -106,4 +106,4 @@ def _map(fn, axes, *arrays):
         return lambda i: lax.dynamic_slice_in_dim(long, i * n, n)
 
     cuts = [*map(cut, arrays, axes)]
-    return lax.map(lambda i: fn(*(of(on_all_cores(i)) for of in cuts)), jnp.arange(size))
+    return lax.map(lambda i: fn(*(of(parallel_step(i)) for of in cuts)), jnp.arange(size))

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcnn.memory import are_one, on_all_cores, stored
+from jaxcnn.memory import are_one, parallel_step, stored
 from jaxcnn.shards import vary_alike
 from jaxcnn.window import Convolution
 
@@ -51,7 +51,7 @@ def sum_strips(
             strip(x, i, step, height), strip(dz, i, rows, rows), conv._replace(window=window)
         )
         start, *_ = vary_alike(jnp.zeros((*window.size, x.shape[-1], dz.shape[-1]), conv.accumulate), x, dz)
-        return lax.fori_loop(0, strips, lambda i, total: total + term(on_all_cores(i)), start)
+        return lax.fori_loop(0, strips, lambda i, total: total + term(parallel_step(i)), start)
 
     return sum_chunks(of_one, x, dz, 1)
 
@@ -75,7 +75,7 @@ def sum_chunks(term: Callable, x: jax.Array, dz: jax.Array, step: int) -> jax.Ar
 
     shape = jax.eval_shape(lambda: chunk(0, step))
     total = chunk(0, rest) if rest else vary_alike(jnp.zeros(shape.shape, shape.dtype), x, dz)[0]
-    add = lambda i, total: total + chunk(rest + on_all_cores(i) * step, step)
+    add = lambda i, total: total + chunk(rest + parallel_step(i) * step, step)
     return lax.fori_loop(0, (n - rest) // step, add, total)
 
 

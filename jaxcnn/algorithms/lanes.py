@@ -17,8 +17,8 @@ from jax import lax
 
 from jaxcnn.algorithms.chunks import bytes_of_pair, sum_chunks
 from jaxcnn.algorithms.native import flipped
-from jaxcnn.memory import examples, in_one_loop, on_all_cores, sums, zero_on_all_cores
-from jaxcnn.taps import UNROLL, read_taps, to_read
+from jaxcnn.memory import examples, in_one_loop, parallel_step, parallel_zero, sums
+from jaxcnn.taps import UNROLL, read_taps, to_read, unpadded
 from jaxcnn.window import Convolution, Window
 
 VECTOR = 8  # lanes; those that no group fills are zeros,
@@ -92,7 +92,7 @@ def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array
 
         def of_pair(i, j):
             if taps > UNROLL:
-                some = lambda part: at(i, j, on_all_cores(part) * SUMS, SUMS)
+                some = lambda part: at(i, j, parallel_step(part) * SUMS, SUMS)
                 return lax.map(some, jnp.arange(-(-taps // SUMS))).reshape(-1, _width(conv))[:taps]
             return jnp.concatenate([at(i, j, first, min(SUMS, taps - first)) for first in range(0, taps, SUMS)])
 
@@ -106,8 +106,7 @@ def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array
 def _cells(x: jax.Array, window: Window, conv: Convolution) -> Callable:
     """As a function of a channel of the groups and a tap: the cells that each output reads there."""
     parts = _by_channel(x, to_read(window), conv)
-    unpadded = replace(window, input=parts[0].shape[1:-1], pads=((0, 0),) * window.dims)
-    read = [read_taps(part, unpadded, 0) for part in parts]
+    read = [read_taps(part, unpadded(part, window), 0) for part in parts]
     return lambda channel, tap: read[channel](tap)
 
 
@@ -115,7 +114,7 @@ def _by_channel(a: jax.Array, pads: Sequence[tuple[int, int]], conv: Convolution
     """(n, *spatial, groups · c) -> c arrays (n, *padded, lanes)."""
     a = a.astype(conv.accumulate).reshape(*a.shape[:-1], conv.groups, -1)
     around = [(0, 0, 0), *((low, high, 0) for low, high in pads), (0, _width(conv) - conv.groups, 0)]
-    zero = zero_on_all_cores(a)
+    zero = parallel_zero(a)
     return in_one_loop([lax.pad(a[..., i], zero, around) for i in range(a.shape[-1])])
 
 
