@@ -24,6 +24,7 @@ from jaxcnn.algorithms import (
     depthwise,
     direct,
     exchanged,
+    flat,
     fourier,
     grouped,
     lanes,
@@ -108,7 +109,7 @@ def test_direct(x, w, options, x64):
         assert_native(direct.input_gradient, "input_gradient", x, w, conv)
 
 
-@over([row for row in GROUPED if apart.fits(convolution(*row[:2], **row[2]))])
+@over([row for row in [*GROUPED, *DENSE[::4]] if apart.fits(convolution(*row[:2], **row[2]))])
 def test_apart(x, w, options, x64):
     assert_native(apart.kernel_gradient, "kernel_gradient", x, w, convolution(x, w, **options))
 
@@ -139,6 +140,17 @@ def test_blocks(x, w, options, name, x64):
 def test_planes(x, w, options, name, x64):
     algorithm = partial(getattr(planes, name), dense=getattr(native, name))
     assert_native(algorithm, name, x, w, convolution(x, w, **options))
+
+
+@pytest.mark.parametrize("name", ["forward", "kernel_gradient"])
+@pytest.mark.parametrize(
+    "first", [{}, {"strides": (2, 1, 1), "dilation": (2, 3, 4), "padding": ((3, -1), (0, 0), (0, 0))}]
+)
+def test_flat(first, name, x64):
+    x, w = (2, 9, 4, 5, 3), (3, 1, 1, 3, 2)
+    algorithm = partial(getattr(flat, name), dense=getattr(native, name))
+    assert flat.fits(convolution(x, w, **first)) and not flat.fits(convolution(x, w, strides=2))
+    assert_native(algorithm, name, x, w, convolution(x, w, **first))
 
 
 @pytest.mark.parametrize("name", MAPS)
@@ -414,6 +426,14 @@ def test_the_choice_goes_by_what_is_computed():
     assert chosen("kernel_gradient", (1, 150, 150, 70), (3, 3, 70, 40)) == ("native" if since_011 else "shifts")
     assert chosen("kernel_gradient", (3, 6, 6, 70), (3, 3, 70, 40)) == ("native" if since_011 else "shifts")
     assert chosen("kernel_gradient", (3, 30, 30, 24), (5, 5, 24, 8)) == "exchanged"
+    assert chosen("kernel_gradient", (3, 30, 30, 70), (3, 3, 70, 70), dilation=2) == (
+        "native" if since_011 else "apart"
+    )
+    assert chosen("kernel_gradient", (3, 30, 30, 70), (5, 1, 70, 70)) == "apart"
+    assert chosen("kernel_gradient", (3, 30, 30, 70), (5, 5, 70, 140)) == "apart"
+    assert chosen("kernel_gradient", (3, 30, 30, 40), (5, 1, 40, 50), strides=2) != "native"
+    assert chosen("forward", (3, 9, 8, 8, 24), (3, 1, 1, 24, 32)) == "flat"
+    assert chosen("kernel_gradient", (3, 9, 8, 8, 24), (3, 1, 1, 24, 32)) == "flat"
     assert chosen("kernel_gradient", (3, 30, 30, 16), (3, 3, 16, 200)) == "columns"
     assert chosen("kernel_gradient", (64, 30, 30, 24), (3, 3, 24, 32), strides=2) == "columns"
     assert chosen("kernel_gradient", (1, 9, 9, 24), (3, 3, 24, 32), strides=2) == "columns"

@@ -17,6 +17,7 @@ from jaxcnn.algorithms import (
     depthwise,
     direct,
     exchanged,
+    flat,
     fourier,
     grouped,
     lanes,
@@ -72,6 +73,8 @@ def forward(x: Shape, w: Shape, conv: Convolution) -> Algorithm:
     slow = conv.window.dims != 2 or c <= THIN or (of_library and (c > 2 * WIDE or (shrinks and k <= NARROW)))
     if slow and max(conv.window.strides) == 1 and products.fits(conv, k, c):
         return products.forward  # dilated 3×3, 96 to 3 channels: 3.1, native 40 (2.4); 16 to 4: 1.4 (1.2), 3.1 (3.5)
+    if flat.fits(conv):  # 3×1×1 of 45 to 64 channels, (1,16,56,56): 10 (6.3), planes 33 (32)
+        return partial(flat.forward, dense=_run(forward))
     if blocks.fits(conv) and x[-1] <= NARROW and conv.window.dims == 3:
         return partial(blocks.forward, dense=_run(forward))
     if planes.fits(conv):  # C3D: 47, native 61
@@ -149,14 +152,21 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
     in_tiles = winograd.fits(conv) and winograd.pays(conv, x[0], c, k, winograd.KERNEL_MOST)
     if in_tiles and c >= WIDE and k > THIN and c * k > WIDE**2:  # ResNet 3×3, 128 channels: 14 (14), native 26 (22)
         return winograd.kernel_gradient
+    if conv.window.dims == 2 and max(conv.window.strides) == 1 and _pays_apart(c, k, conv):
+        return apart.kernel_gradient
     # 5×5 of 32 to 64 channels, (4,80,80): (15), shifts (22); 8×8/2 of 64 to 48, (8,60,60): (14), tapwise (21); but
     # 3×3/2 of 128 to 256 channels, (32,28,28): (26), columns (25)
     wide_columns = max(conv.window.strides) > 1 and taps <= SMALL and c > 2 * WIDE
-    if native.on_all_cores(conv) and min(c, k) >= WIDE and not wide_columns and _keeps_operands(conv.window):
+    tiled = (
+        native.on_all_cores(conv) and conv.window.size[-1] > 1
+    )  # 5×1/2 of 48 to 96, (16,28,28): (5.5), columns (2.5)
+    if tiled and min(c, k) >= WIDE and not wide_columns and _keeps_operands(conv.window):
         return native.kernel_gradient_in_chunks
     # 7×7 of 64 to 3 channels, (1,256,256): 19 (15), shifts 109 (87); 3×3×3 of 256 to 4, (2,22,22,22): 13 (12), 86 (85)
     if exchanged.fits(conv) and taps > 1 and 2 * k <= c:
         return partial(exchanged.kernel_gradient, dense=_run(kernel_gradient))
+    if flat.fits(conv) and not matmul.fits(conv):  # 3×1×1 of 45 to 64, (1,16,56,56): 12 (9.2), planes 38 (36)
+        return partial(flat.kernel_gradient, dense=_run(kernel_gradient))
     if conv.window.dims == 3 and max(conv.window.strides) > 1 and x[-1] <= NARROW:
         return columns.kernel_gradient  # voxel decoder: 7.9 (7.6), planes 14
     if planes.fits(conv) and not matmul.fits(conv):  # C3D: 51, columns 116
@@ -171,6 +181,17 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
     if native.on_one_core(conv, c, k) and taps <= UNROLL and isinstance(x[0], int) and columns.size(x, conv) > FRESH:
         return columns.kernel_gradient  # 7×7/2 of 96 to 24, (32,47,47): 53, native 240 (53)
     return columns.kernel_gradient if _in_columns(x[0], c, k, conv.window) else native.kernel_gradient
+
+
+def _pays_apart(c: int, k: int, conv: Convolution) -> bool:
+    """Whether one group of many channels is multiplied as several of few are, XLA transposing neither factor.
+
+    5×5 of 64 channels, (4,64,64): 24, tapwise 43; 3×3 of 256, dilation 2, (4,28,28): 20 (20), native 23 (28); 7×1 of
+    128 to 192, (16,17,17): 10 (10), native 44 (32). But 5×5 of 96 to 64, (16,28,28): (23), native (19).
+    """
+    small = apart.fits(conv) and shifts.bytes_of_one(c, k, conv) <= FRESH
+    behind = native.on_all_cores(conv) and max(c, k) <= 4 * WIDE and conv.window.size[-1] > 1
+    return small and min(c, k) >= 2 * WIDE and not behind
 
 
 def _kernel_gradient_of_groups(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
