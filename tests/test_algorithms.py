@@ -158,7 +158,8 @@ def test_flat(first, name, x64):
 @pytest.mark.parametrize("most", [1, 16], ids=["in a loop", "written out"])
 @over(GROUPED)
 def test_grouped(x, w, options, most, width, name, x64, monkeypatch):
-    monkeypatch.setattr(grouped, "MOST", most)
+    for constant in ("MOST", "IN_TILES"):
+        monkeypatch.setattr(grouped, constant, most)
     monkeypatch.setattr(grouped, "WIDTH", width)
     assert_native(
         partial(getattr(grouped, name), dense=getattr(native, name)), name, x, w, convolution(x, w, **options)
