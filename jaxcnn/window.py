@@ -68,6 +68,11 @@ class Window:
         """The window of the adjoint, at stride 1, which reads dz with the flipped kernel."""
         return Window(self.output, self.size, self.strides, self.input_gradient_pads, self.dilation)
 
+    def in_row(self) -> "Window":
+        """The taps along a row alone, over the rows of x itself."""
+        first = {"size": 1, "strides": 1, "dilation": 1, "pads": (0, 0)}
+        return replace(self, **{name: (value, *getattr(self, name)[1:]) for name, value in first.items()})
+
     @property
     def kernel_gradient_pads(self) -> Pads:
         """Pads of the convolution of x with dz as its kernel, strides d and dilation s, that gives dw.

@@ -167,12 +167,13 @@ def test_grouped(x, w, options, most, width, name, x64, monkeypatch):
 
 
 @pytest.mark.parametrize("name", MAPS[:2])
-@pytest.mark.parametrize("rows", [False, True], ids=["as it is", "by rows"])
+@pytest.mark.parametrize(
+    "constants", [{}, {"FUSE": 1, "SOME": 2}, {"FUSE": 1, "ALL": 99}], ids=["as it is", "by rows", "all rows"]
+)
 @over([row for row in GEOMETRY if row[2].get("groups", 1) == row[0][-1]])
-def test_depthwise(x, w, options, rows, name, x64, monkeypatch):
-    if rows:
-        for constant, value in {"FUSE": 1, "SOME": 2}.items():
-            monkeypatch.setattr(depthwise, constant, value)
+def test_depthwise(x, w, options, constants, name, x64, monkeypatch):
+    for constant, value in constants.items():
+        monkeypatch.setattr(depthwise, constant, value)
     assert_native(getattr(depthwise, name), name, x, w, convolution(x, w, **options))
 
 

@@ -30,7 +30,7 @@ def fits(conv: Convolution) -> bool:
 def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
     window, g, c, k = conv.window, conv.groups, x.shape[-1] // conv.groups, dz.shape[-1] // conv.groups
     down = window.dims > 1 and window.strides[0] == 1
-    row, column = (shifts.row_of(window), window.size[0]) if down else (window, 1)
+    row, column = (window.in_row(), window.size[0]) if down else (window, 1)
 
     def product(x, dz):
         read = read_taps(*padded(x.astype(conv.accumulate), row), 0)

@@ -8,7 +8,6 @@ nine of x, and the matrices of the product are squarer, which it is faster with.
 """
 
 import math
-from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +33,7 @@ def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array
 
 def _of_whole_rows(x, dz, conv):
     taps, c, k = conv.window.size[0], x.shape[-1], dz.shape[-1]
-    row = row_of(conv.window)
+    row = conv.window.in_row()
     width = row.taps * c
 
     def factors(x, dz):
@@ -50,13 +49,8 @@ def _of_whole_rows(x, dz, conv):
 
 def bytes_of_one(c: int, k: int, conv: Convolution) -> int:
     """X and Z of an example."""
-    row = row_of(conv.window)
+    row = conv.window.in_row()
     return math.prod(row.output) * (row.taps * c + conv.window.size[0] * k) * conv.accumulate.itemsize
-
-
-def row_of(window: Window) -> Window:
-    """The taps along a row, over the rows of x itself."""
-    return replace(window, size=(1, *window.size[1:]), pads=((0, 0), *window.pads[1:]))
 
 
 def starts(window: Window) -> list[int]:
