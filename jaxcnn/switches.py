@@ -21,7 +21,7 @@ from jaxcnn.window import Window
 
 Ties = Literal["first", "all", "even"]
 Switches = tuple[jax.Array, ...]
-PADDED, SPREAD = 32e6, 4e6  # bytes of x, and of dy at stride 1, that are padded as a whole
+PADDED, SPREAD = 16e6, 4e6  # bytes of x, and of dy at stride 1, that are padded as a whole
 
 
 def lowest_of(dtype: Any) -> Any:
