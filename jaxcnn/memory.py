@@ -70,13 +70,11 @@ def parallel_zero(x: jax.Array) -> jax.Array:
 
     A depthwise 7×7 and its gradient in a `lax.scan`: 2.9 ms a step, on one core 5.9.
     """
-    return _zero(lax.stop_gradient(x))
+    return jnp.zeros((), x.dtype) if 0 in x.shape else _zero(lax.stop_gradient(x))
 
 
 @custom_vmap
 def _zero(x):
-    if 0 in x.shape:
-        return jnp.zeros((), x.dtype)
     first = lax.slice(x, (0,) * x.ndim, (1,) * x.ndim).reshape(())
     return lax.sort(jnp.stack([np.int32(0), (first != first).astype(np.int32)]))[0].astype(x.dtype)
 

@@ -24,20 +24,26 @@ CHUNK = 4e6  # bytes of X and Z made at a time
 
 
 def fits(conv: Convolution) -> bool:
-    return conv.window.taps <= UNROLL
+    row, column = _divided(conv.window)
+    return max(row.taps, column) <= UNROLL
+
+
+def _divided(window):
+    """The taps that are copies of x, and how many are copies of dz."""
+    down = window.dims > 1 and window.strides[0] == 1
+    return (window.in_row(), window.size[0]) if down else (window, 1)
 
 
 def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
     window, g, c, k = conv.window, conv.groups, x.shape[-1] // conv.groups, dz.shape[-1] // conv.groups
-    down = window.dims > 1 and window.strides[0] == 1
-    row, column = (window.in_row(), window.size[0]) if down else (window, 1)
+    row, column = _divided(window)
 
     def product(x, dz):
         read = read_taps(*padded(x.astype(conv.accumulate), row), 0)
         cells = jnp.stack([_groups_first(read(tap), g) for tap in range(row.taps)], -2)
         dz = lax.optimization_barrier(jnp.moveaxis(_groups_first(dz.astype(conv.accumulate), g), -1, 1))
         shifted = lax.optimization_barrier(
-            jnp.stack(_moved(dz, shifts.starts(window), row.output[0]) if down else [dz], 1)
+            jnp.stack([dz] if row is window else _moved(dz, shifts.starts(window), row.output[0]), 1)
         )
         shifted, cells = shifted.reshape(g, column * k, -1), cells.reshape(g, -1, row.taps * c)
         return lax.dot_general(shifted, cells, (((2,), (1,)), ((0,), (0,))), conv.precision)

@@ -157,10 +157,7 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
     # 5×5 of 32 to 64 channels, (4,80,80): (15), shifts (22); 8×8/2 of 64 to 48, (8,60,60): (14), tapwise (21); but
     # 3×3/2 of 128 to 256 channels, (32,28,28): (26), columns (25)
     wide_columns = max(conv.window.strides) > 1 and taps <= SMALL and c > 2 * WIDE
-    tiled = (
-        native.on_all_cores(conv) and conv.window.size[-1] > 1
-    )  # 5×1/2 of 48 to 96, (16,28,28): (5.5), columns (2.5)
-    if tiled and min(c, k) >= WIDE and not wide_columns and _keeps_operands(conv.window):
+    if native.sums_on_all_cores(conv) and min(c, k) >= WIDE and not wide_columns and _keeps_operands(conv.window):
         return native.kernel_gradient_in_chunks
     # 7×7 of 64 to 3 channels, (1,256,256): 19 (15), shifts 109 (87); 3×3×3 of 256 to 4, (2,22,22,22): 13 (12), 86 (85)
     if exchanged.fits(conv) and taps > 1 and 2 * k <= c:
@@ -184,14 +181,18 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
 
 
 def _pays_apart(c: int, k: int, conv: Convolution) -> bool:
-    """Whether one group of many channels is multiplied as several of few are, XLA transposing neither factor.
+    """Whether one group is multiplied as several are, XLA transposing neither factor.
 
     5×5 of 64 channels, (4,64,64): 24, tapwise 43; 3×3 of 256, dilation 2, (4,28,28): 20 (20), native 23 (28); 7×1 of
     128 to 192, (16,17,17): 10 (10), native 44 (32). But 5×5 of 96 to 64, (16,28,28): (23), native (19).
+    9×9 of 8, (2,128,128): 6.4 (7.1), native 54 (41); of 32, (4,64,64): 25 (23), 29 (18).
     """
-    small = apart.fits(conv) and shifts.bytes_of_one(c, k, conv) <= FRESH
-    behind = native.on_all_cores(conv) and max(c, k) <= 4 * WIDE and conv.window.size[-1] > 1
-    return small and min(c, k) >= 2 * WIDE and not behind
+    native_is_fast = native.sums_on_all_cores(conv)
+    if conv.window.taps > UNROLL:
+        pays = min(c, k) >= NARROW and not (native_is_fast and max(c, k) >= WIDE)
+    else:
+        pays = min(c, k) >= 2 * WIDE and not (native_is_fast and max(c, k) <= 4 * WIDE)
+    return pays and apart.fits(conv) and shifts.bytes_of_one(c, k, conv) <= FRESH
 
 
 def _kernel_gradient_of_groups(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
