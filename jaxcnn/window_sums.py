@@ -15,12 +15,11 @@ from jax import lax
 from jax.lax import reduce_window
 
 from jaxcnn.memory import are_one, chunk_by_chunk, examples, made_once
-from jaxcnn.taps import FUSE, UNROLL, cut_taps, padded, read_taps, repeat, sum_taps
+from jaxcnn.taps import FUSE, UNROLL, cut_taps, read_taps, repeat, sum_taps
 from jaxcnn.window import Pads, Window
 
 ONCE, STRIDED = 12, 49  # taps that one pass sums, at stride 1 and beyond: see `_add_on_cpu`
 CHUNK = 0.25e6  # bytes of the examples that several passes take at a time
-PADDED = 4e6  # bytes of those that are padded at a time, of half a batch at most
 
 
 def sum_windows(x: jax.Array, window: Window, then: Callable = lambda total: total) -> jax.Array:
@@ -53,7 +52,7 @@ def _unless_native(
 ) -> jax.Array:
     """add(x, parts of the window, cut), on a CPU; elsewhere a reduction over windows of x, spread and padded."""
     add_then = lambda x, parts, cut: then(add(x, parts, cut))
-    if 0 in x.shape + window.output:
+    if 0 in window.output:
         return add_then(x, [window], cut=False)
     ones = (1,) * window.dims
 
@@ -74,26 +73,16 @@ def _add_on_cpu(add, x, window):
 
     Forward and backward of (32, 56, 56, 64): 5×5 with stride 1 26 (27) ms and 2 MB, in one pass 54 (55), several over
     the whole batch 18 (21) and 28 MB; 4×4 28 (32), 39 (42); 3×3 with pads 34 (33), 16 (18). 7×7 with stride 2 18 (11),
-    in one pass 7 (8), 8×8 17 (12) and 32 (32). 3×3 of (16,28,28,192), of padded examples 3.7 (4.5), padded anew for
-    every tap 5.3 (5.8); (32,8,8,192) 0.3 (0.4) and 0.7 (0.9).
+    in one pass 7 (8), 8×8 17 (12) and 32 (32).
     """
     if all(e <= s for e, s in zip(window.extent, window.strides)):
         return add(x, [window] if window.taps <= UNROLL else window.separate(), cut=True)
-    cells = max(math.prod(window.input), math.prod(window.output))
-    bytes_of_one = cells * x.shape[-1] * x.dtype.itemsize
     if window.taps <= (STRIDED if max(window.strides) > 1 else ONCE):
-        if max(window.strides) == 1 and any(map(any, window.pads)) and not are_one(x.shape[0], 1):
-            half = x.shape[0] // 2 if isinstance(x.shape[0], int) else 1
-            return chunk_by_chunk(partial(_padded_first, add, window), min(half, examples(PADDED, bytes_of_one)), x)
         return made_once(partial(add, parts=[window], cut=True))(x)
     in_passes = partial(add, parts=window.separate(), cut=False)
-    step = examples(CHUNK, bytes_of_one)
+    cells = max(math.prod(window.input), math.prod(window.output))
+    step = examples(CHUNK, cells * x.shape[-1] * x.dtype.itemsize)
     return made_once(in_passes)(x) if are_one(x.shape[0], step) else chunk_by_chunk(in_passes, step, x)
-
-
-def _padded_first(add, window, x):
-    x, window = padded(x, window)
-    return add(x, [window], cut=False)
 
 
 def _adding(read):
