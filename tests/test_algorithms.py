@@ -158,7 +158,7 @@ def test_flat(first, name, x64):
 @pytest.mark.parametrize("most", [1, 16], ids=["in a loop", "written out"])
 @over(GROUPED)
 def test_grouped(x, w, options, most, width, name, x64, monkeypatch):
-    for constant in ("MOST", "IN_TILES"):
+    for constant in ("MOST", "MOST_OF_WIDE"):
         monkeypatch.setattr(grouped, constant, most)
     monkeypatch.setattr(grouped, "WIDTH", width)
     assert_native(

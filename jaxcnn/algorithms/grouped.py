@@ -12,9 +12,8 @@ from jaxcnn.shards import vary_alike
 from jaxcnn.window import Convolution
 
 WIDTH = 16  # channels that a merged group has at least
-MOST, IN_TILES = 16, 4  # merged groups that are each a convolution of its own in the program; more go in a loop,
-TOGETHER = 4  # so many in a step
-WIDE = 32  # channels, which may go in tiles
+MOST, TOGETHER = 16, 4  # merged groups that are each a convolution of its own in the program, and in a step of a loop
+MOST_OF_WIDE, WIDE = 2, 32  # of so many channels, which may go in tiles, a larger program, and in the loop one by one
 CHUNK = 3e6  # bytes of x and dz of a 1×1 convolution at a time: ShuffleNet's dw 4.6 (4.5), at once 6.4 (6.1)
 
 
@@ -50,7 +49,7 @@ def merged(channels: int, conv: Convolution) -> int:
 def _each(dense, a, b, conv, parts):
     """dense(a, b) of each part of the last axes, and the results one after the other in the last.
 
-    16 groups of 48 channels, (8,14,14): in a loop 11 (12) ms, 6 MB, 0.6 s to compile, else 14 (17), 22 MB, 2.5 s.
+    16 groups of 48 channels, (8,14,14): in a loop 11 (12) ms, 2 MB, 0.4 s to compile, else 14 (17), 22 MB, 2.5 s.
     """
     width = lambda array: array.shape[-1] // parts
 
@@ -59,10 +58,10 @@ def _each(dense, a, b, conv, parts):
         return dense(*pair, conv._replace(groups=1))
 
     in_tiles = winograd.fits(conv._replace(groups=1)) and width(a) >= WIDE
-    if parts <= (IN_TILES if in_tiles else MOST):
+    if parts <= (MOST_OF_WIDE if in_tiles else MOST):
         return jnp.concatenate([of_part(i) for i in range(parts)], -1)
 
-    together = max(size for size in range(1, TOGETHER + 1) if parts % size == 0)
+    together = 1 if in_tiles else max(size for size in range(1, TOGETHER + 1) if parts % size == 0)
     of_one = jax.eval_shape(of_part, 0)
     start = jnp.broadcast_to(a[(0,) * a.ndim].astype(of_one.dtype), (*of_one.shape[:-1], parts * of_one.shape[-1]))
 
