@@ -454,6 +454,9 @@ def test_the_choice_goes_by_what_is_computed():
     assert chosen("kernel_gradient", (1, 900, 1), (80, 1, 32), strides=4) == "columns"
     assert chosen("kernel_gradient", (4, 32, 32, 3), (5, 5, 3, 32)) == "columns"
     assert chosen("kernel_gradient", (4, 32, 32, 3), (5, 5, 3, 8)) == "native"
+    conv = convolution((2, 90, 90, 3), (9, 9, 3, 8), dtype="float32", strides=4)
+    by_example = choice.kernel_gradient((2, 90, 90, 3), (2, 23, 23, 8), conv) is native.kernel_gradient_in_chunks
+    assert by_example == since_011
     conv = convolution((2, 30, 30, 256), (3, 3, 128, 256), dtype="float32", groups=2)
     wide = choice.kernel_gradient((2, 30, 30, 256), (2, 30, 30, 256), conv)
     assert wide.keywords["dense"] is not native.kernel_gradient

@@ -177,7 +177,12 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
         return shifts.kernel_gradient if narrower else columns.kernel_gradient
     if native.on_one_core(conv, c, k) and taps <= UNROLL and isinstance(x[0], int) and columns.size(x, conv) > FRESH:
         return columns.kernel_gradient  # 7×7/2 of 96 to 24, (32,47,47): 53, native 240 (53)
-    return columns.kernel_gradient if _in_columns(x[0], c, k, conv.window) else native.kernel_gradient
+    if _in_columns(x[0], c, k, conv.window):
+        return columns.kernel_gradient
+    # 16×16/8 of 21 channels, (2,136,136): (2.8), native (9.6); AlexNet 11×11/4: (10), (13); but 9×9/1 of 4 (8.6), (4.9)
+    if native.sums_on_all_cores(conv) and min(conv.window.strides) > 2:
+        return native.kernel_gradient_in_chunks
+    return native.kernel_gradient
 
 
 def _pays_apart(c: int, k: int, conv: Convolution) -> bool:
