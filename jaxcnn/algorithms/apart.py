@@ -28,12 +28,6 @@ def fits(conv: Convolution) -> bool:
     return max(row.taps, column) <= UNROLL
 
 
-def _divided(window):
-    """The taps that are copies of x, and how many are copies of dz."""
-    down = window.dims > 1 and window.strides[0] == 1
-    return (window.in_row(), window.size[0]) if down else (window, 1)
-
-
 def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
     window, g, c, k = conv.window, conv.groups, x.shape[-1] // conv.groups, dz.shape[-1] // conv.groups
     row, column = _divided(window)
@@ -52,6 +46,12 @@ def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array
     dw = sum_chunks(product, x, dz, examples(CHUNK, bytes_of_one))
     dw = dw.reshape(g, column, k, row.taps, c)
     return dw.transpose(1, 3, 4, 0, 2).reshape(*window.size, c, g * k)
+
+
+def _divided(window):
+    """The taps that are copies of x, and how many are copies of dz."""
+    down = window.dims > 1 and window.strides[0] == 1
+    return (window.in_row(), window.size[0]) if down else (window, 1)
 
 
 def _moved(dz, starts, rows):

@@ -152,7 +152,7 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
     in_tiles = winograd.fits(conv) and winograd.pays(conv, x[0], c, k, winograd.KERNEL_MOST)
     if in_tiles and c >= WIDE and k > THIN and c * k > WIDE**2:  # ResNet 3×3, 128 channels: 14 (14), native 26 (22)
         return winograd.kernel_gradient
-    if conv.window.dims == 2 and max(conv.window.strides) == 1 and _pays_apart(c, k, conv):
+    if _pays_apart(c, k, conv):
         return apart.kernel_gradient
     # 5×5 of 32 to 64 channels, (4,80,80): (15), shifts (22); 8×8/2 of 64 to 48, (8,60,60): (14), tapwise (21); but
     # 3×3/2 of 128 to 256 channels, (32,28,28): (26), columns (25)
@@ -186,12 +186,14 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
 
 
 def _pays_apart(c: int, k: int, conv: Convolution) -> bool:
-    """Whether one group is multiplied as several are, XLA transposing neither factor.
+    """Whether one group in the plane, at stride 1, is multiplied as several are, XLA transposing neither factor.
 
     5×5 of 64 channels, (4,64,64): 24, tapwise 43; 3×3 of 256, dilation 2, (4,28,28): 20 (20), native 23 (28); 7×1 of
     128 to 192, (16,17,17): 10 (10), native 44 (32). But 5×5 of 96 to 64, (16,28,28): (23), native (19).
     9×9 of 8, (2,128,128): 6.4 (7.1), native 54 (41); of 32, (4,64,64): 25 (23), 29 (18).
     """
+    if conv.window.dims != 2 or max(conv.window.strides) > 1:
+        return False
     native_is_fast = native.sums_on_all_cores(conv)
     if conv.window.taps > UNROLL:
         pays = min(c, k) >= NARROW and not (native_is_fast and max(c, k) >= WIDE)

@@ -12,8 +12,8 @@ from jaxcnn.shards import vary_alike
 from jaxcnn.window import Convolution
 
 WIDTH = 16  # channels that a merged group has at least
-MOST, TOGETHER = 16, 4  # merged groups that are each a convolution of its own in the program, and in a step of a loop
-MOST_OF_WIDE, WIDE = 2, 32  # of so many channels, which may go in tiles, a larger program, and in the loop one by one
+MOST, TOGETHER = 16, 4  # merged groups that are written out one by one; more go in a loop, so many in a step
+WIDE, MOST_OF_WIDE = 32, 2  # channels of groups whose tiles make the program large, one in a step; so many written out
 CHUNK = 3e6  # bytes of x and dz of a 1×1 convolution at a time: ShuffleNet's dw 4.6 (4.5), at once 6.4 (6.1)
 
 
