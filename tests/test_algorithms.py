@@ -13,7 +13,7 @@ from cases.pool import AVG_POOL, MAX_POOL
 from compare import assert_close, assert_rule
 
 import jaxcnn
-from jaxcnn import algorithms, switches, taps, window_sums
+from jaxcnn import algorithms, memory, switches, taps, window_sums
 from jaxcnn.algorithms import (
     accelerator,
     apart,
@@ -87,6 +87,14 @@ DENSE = [row for row in GEOMETRY if row[2].get("groups", 1) == 1]
 GROUPED = [row for row in GEOMETRY if row[2].get("groups", 1) > 1]
 
 
+@pytest.mark.parametrize("n, step", [(6, 2), (7, 3), (7, 6), (5, 1), (3, 8)])
+def test_map_chunks(n, step):
+    """Also where the chunks leave a rest, with several arrays and results."""
+    x, y = jnp.arange(3.0 * n).reshape(n, 3), jnp.arange(1.0 * n)
+    fn = lambda x, y: {"sum": x.sum(1) + y, "pair": [jnp.stack([x, -x], 2)]}
+    jax.tree.map(np.testing.assert_array_equal, jax.jit(partial(memory.map_chunks, fn, step))(x, y), fn(x, y))
+
+
 @pytest.mark.parametrize("name", MAPS)
 def test_accelerator(name, x64):
     for x, w, options in [*DENSE[::6], *GROUPED[::3]]:
@@ -138,8 +146,9 @@ def test_blocks(x, w, options, name, x64):
 @pytest.mark.parametrize("name", ["forward", "kernel_gradient"])
 @over([row for row in DENSE if len(row[0]) == 5])
 def test_planes(x, w, options, name, x64):
-    algorithm = partial(getattr(planes, name), dense=getattr(native, name))
-    assert_native(algorithm, name, x, w, convolution(x, w, **options))
+    forms = {"forward": [planes.forward, planes.forward_in_sums], "kernel_gradient": [planes.kernel_gradient]}
+    for form in forms[name]:
+        assert_native(partial(form, dense=getattr(native, name)), name, x, w, convolution(x, w, **options))
 
 
 @pytest.mark.parametrize("name", ["forward", "kernel_gradient"])
@@ -181,7 +190,8 @@ def test_depthwise(x, w, options, constants, name, x64, monkeypatch):
 @over(GROUPED)
 def test_lanes(x, w, options, few, x64, monkeypatch):
     if few:
-        monkeypatch.setattr(lanes, "TERMS", 2)
+        for constant in ("TERMS", "CHUNK", "LARGE"):
+            monkeypatch.setattr(lanes, constant, 2)
     conv = convolution(x, w, **options)
     assert_native(lanes.forward, "forward", x, w, conv)
     if max(conv.window.strides) == 1:
@@ -223,7 +233,7 @@ def test_taller(x, w, options, x64):
 @pytest.mark.parametrize("chunk", [1, 26e6], ids=["one example at a time", "all at once"])
 @over([row for row in DENSE if winograd.fits(convolution(*row[:2], **row[2]))])
 def test_winograd(x, w, options, chunk, x64, monkeypatch):
-    for limit in ("CHUNK", "ONCE", "KERNEL_CHUNK"):
+    for limit in ("CHUNK", "KERNEL_CHUNK"):
         monkeypatch.setattr(winograd, limit, chunk)
     for name in MAPS:
         assert_native(getattr(winograd, name), name, x, w, convolution(x, w, **options))

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxcnn.algorithms import native
 from jaxcnn.algorithms.chunks import sum_products
 from jaxcnn.memory import examples, in_one_loop, map_chunks
 from jaxcnn.window import Convolution
@@ -27,8 +28,7 @@ from jaxcnn.window import Convolution
 A = np.array([[1, 0], [1, 1], [1, -1], [0, -1]])
 B = np.array([[1, 0, 0, 0], [0, 1, -1, 1], [-1, 1, 1, 0], [0, 0, 0, -1]])
 G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
-CHUNK = 26e6  # bytes of tiles and their products made at a time
-ONCE = 40e6  # bytes that the forward map makes all at once: ResNet's step 146 (128) ms, in a loop 150 (133)
+CHUNK = 18e6  # bytes of tiles and their products made at a time: ResNet's step 138 (129) ms, of 16e6 149 (132)
 # Tiles of an example, forward and for dw. (1,150,150,128) forward: 42 (52) ms, native 35 (35), (8,80,80,64): 17 (18),
 # 32 (21). dw of (4,150,150,64): 80 (67), in other forms 80 (46), of (4,112,112,64): 34 (23), 45 (25).
 MOST, KERNEL_MOST = 1700, 3200
@@ -51,21 +51,7 @@ def pays(conv: Convolution, n: Any, c: int, k: int, most: int) -> bool:
 
 
 def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
-    at_once = isinstance(x.shape[0], int) and x.shape[0] * _bytes_of_one(sum(w.shape[2:]), conv) <= ONCE
-    return _convolve(x, w, conv, ONCE if at_once else CHUNK)
-
-
-def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
-    """dz with the flipped kernel, in chunks, as memory holds what waits for its own gradient.
-
-    The digits CNN's step takes 21 (19) ms and 28 MB, at once 24 (27) and 38: more than 32 MB are fresh pages each time.
-    """
-    w = jnp.swapaxes(jnp.flip(w, (0, 1)), 2, 3)
-    return _convolve(dz, w, conv._replace(window=conv.window.mirrored()), CHUNK)
-
-
-def _convolve(x, w, conv, most):
-    """For so many bytes of tiles at a time."""
+    """A few examples at a time: (16,14,14,256), with its gradients, in 34 (38) ms and 21 MB, at once 43 (51) and 45."""
     c, k = w.shape[2:]
     kernels = _transformed(G, w.astype(conv.accumulate))
 
@@ -79,7 +65,12 @@ def _convolve(x, w, conv, most):
         z = z.reshape(z.shape[0], 2 * z.shape[1], 2 * z.shape[3], z.shape[5])
         return z[(slice(None), *map(slice, conv.window.output))]
 
-    return map_chunks(part, examples(most, _bytes_of_one(c + k, conv)), x)
+    return map_chunks(part, examples(CHUNK, _bytes_of_one(c + k, conv)), x)
+
+
+def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
+    """dz with the flipped kernel."""
+    return forward(dz, native.flipped(w, conv), conv._replace(window=conv.window.mirrored()))
 
 
 def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
