@@ -143,9 +143,13 @@ def test_blocks(x, w, options, name, x64):
     assert_native(algorithm, name, x, w, convolution(x, w, **options))
 
 
+@pytest.mark.parametrize("strip", [1, 2e6], ids=["one plane at a time", "at once"])
 @pytest.mark.parametrize("name", ["forward", "kernel_gradient"])
 @over([row for row in DENSE if len(row[0]) == 5])
-def test_planes(x, w, options, name, x64):
+def test_planes(x, w, options, name, strip, x64, monkeypatch):
+    for constant in ("STRIP", "CHUNK"):
+        monkeypatch.setattr(planes, constant, strip)
+    monkeypatch.setattr(chunks, "LARGE", strip)
     forms = {"forward": [planes.forward, planes.forward_in_sums], "kernel_gradient": [planes.kernel_gradient]}
     for form in forms[name]:
         assert_native(partial(form, dense=getattr(native, name)), name, x, w, convolution(x, w, **options))
