@@ -147,9 +147,8 @@ def test_blocks(x, w, options, name, x64):
 @pytest.mark.parametrize("name", ["forward", "kernel_gradient"])
 @over([row for row in DENSE if len(row[0]) == 5])
 def test_planes(x, w, options, name, strip, x64, monkeypatch):
-    for constant in ("STRIP", "CHUNK"):
+    for constant in ("CHUNK", "LARGE"):
         monkeypatch.setattr(planes, constant, strip)
-    monkeypatch.setattr(chunks, "LARGE", strip)
     forms = {"forward": [planes.forward, planes.forward_in_sums], "kernel_gradient": [planes.kernel_gradient]}
     for form in forms[name]:
         assert_native(partial(form, dense=getattr(native, name)), name, x, w, convolution(x, w, **options))
@@ -234,7 +233,7 @@ def test_taller(x, w, options, x64):
     assert_native(native.taller, "forward", x, w, convolution(x, w, **options))
 
 
-@pytest.mark.parametrize("chunk", [1, 26e6], ids=["one example at a time", "all at once"])
+@pytest.mark.parametrize("chunk", [1, 26e6], ids=["one row of tiles at a time", "all at once"])
 @over([row for row in DENSE if winograd.fits(convolution(*row[:2], **row[2]))])
 def test_winograd(x, w, options, chunk, x64, monkeypatch):
     for limit in ("CHUNK", "KERNEL_CHUNK"):
@@ -295,12 +294,15 @@ def test_columns(x, w, options, name, x64, monkeypatch):
     assert_native(getattr(columns, name), name, x, w, convolution(x, w, **options))
 
 
-@pytest.mark.parametrize("strip", [1, 1000], ids=["row by row", "few rows"])
+@pytest.mark.parametrize("rows", [1, 3])
 @over(DENSE)
-def test_strips_of_an_example(x, w, options, strip, x64, monkeypatch):
-    monkeypatch.setattr(chunks, "LARGE", 0)
-    monkeypatch.setattr(chunks, "STRIP", strip)
+def test_strips_of_an_example(x, w, options, rows, x64, monkeypatch):
+    for module in (columns, shifts):
+        monkeypatch.setattr(module, "rows_of_strip", lambda outputs, of_one: rows)
+    monkeypatch.setattr(shifts, "HALO", 0)
     conv = convolution(x, w, **options)
+    of_strip = lambda x, w, conv: chunks.map_strips(lambda x, conv: native.forward(x, w, conv), x, conv, rows)
+    assert_native(of_strip, "forward", x, w, conv)
     for algorithm in (columns, shifts):
         if algorithm is columns or shifts.fits(conv):
             assert_native(algorithm.kernel_gradient, "kernel_gradient", x, w, conv)
@@ -439,7 +441,8 @@ def test_the_choice_goes_by_what_is_computed():
     assert chosen("forward", (2, 2, 3, 24), (3, 3, 24, 32)) == "columns"
     assert chosen("kernel_gradient", (3, 30, 30, 24), (3, 3, 24, 32)) == "shifts"
     assert chosen("kernel_gradient", (3, 30, 30, 70), (3, 3, 70, 40)) == "winograd"
-    assert chosen("kernel_gradient", (1, 150, 150, 70), (3, 3, 70, 40)) == ("native" if since_011 else "shifts")
+    assert chosen("kernel_gradient", (1, 150, 150, 70), (3, 3, 70, 40)) == "winograd"
+    assert chosen("forward", (1, 150, 150, 32), (3, 3, 32, 32)) == "native"
     assert chosen("kernel_gradient", (3, 6, 6, 70), (3, 3, 70, 40)) == ("native" if since_011 else "shifts")
     assert chosen("kernel_gradient", (3, 30, 30, 24), (5, 5, 24, 8)) == "exchanged"
     assert chosen("kernel_gradient", (3, 30, 30, 70), (3, 3, 70, 70), dilation=2) == (

@@ -39,6 +39,7 @@ Shape = tuple[Any, ...]
 NARROW = 8  # channels; fewer leave a convolution with stride 1 too little to multiply
 FEW = 16  # convolutions that a program may become
 WIDE = 32  # channels; fewer make the transforms of tiles dearer than the products
+TILES = 1700  # of an example of so few channels, which is not cut in strips
 SHORT = 3  # taps in one dimension; copies of dz for more, and none of x, make no square matrices
 SUMMED = 128  # taps of a channel that are summed one by one: 9×9/2 in 1.6 (1.6), by transforms 8.2 (6.3)
 LONG = 64  # numbers of a window of x; with no more of them the copies of x are too narrow for a product
@@ -87,8 +88,9 @@ def forward(x: Shape, w: Shape, conv: Convolution) -> Algorithm:
         return partial(planes.forward, dense=_run(forward))
     if math.prod(conv.window.input) < conv.window.taps <= UNROLL:  # ResNet 3×3 on (32,2,2,512): 4 (4), native 263 (253)
         return columns.forward
-    in_tiles = winograd.fits(conv) and winograd.pays(conv, x[0], c, k, winograd.MOST)
-    if in_tiles and min(c, k) >= WIDE:  # ResNet: 24 (24), native 48 (31)
+    # ResNet: 24 (24), native 48 (31); (1,150,150,128): 24 (20), 42 (33); but (16,96,96,32): 18 (18), 16 (15)
+    in_tiles = winograd.fits(conv) and winograd.pays(conv, x[0], c, k) and min(c, k) >= WIDE
+    if in_tiles and (c * k > WIDE**2 or math.prod(winograd.tiles(conv)) <= TILES):
         return winograd.forward
     if of_library and k <= NARROW and not shrinks:  # 7×7 of 64 to 3 channels, (1,256,256): 12, taller 60
         return native.forward
@@ -155,9 +157,8 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
         return _kernel_gradient_of_groups(x, dz, conv)
     if conv.window.dims == 1:
         return _kernel_gradient_of_lines(x, dz, conv)
-    in_tiles = winograd.fits(conv) and winograd.pays(conv, x[0], c, k, winograd.KERNEL_MOST)
-    if in_tiles and c >= WIDE and k > THIN and c * k > WIDE**2:  # ResNet 3×3, 128 channels: 14 (14), native 26 (22)
-        return winograd.kernel_gradient
+    if winograd.fits(conv) and winograd.pays(conv, x[0], c, k) and c >= WIDE and k > THIN and c * k > WIDE**2:
+        return winograd.kernel_gradient  # ResNet 3×3, 128 channels: 14 (14), native 26 (22)
     if _pays_apart(c, k, conv):
         return apart.kernel_gradient
     # 5×5 of 32 to 64 channels, (4,80,80): (15), shifts (22); 8×8/2 of 64 to 48, (8,60,60): (14), tapwise (21); but

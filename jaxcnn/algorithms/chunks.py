@@ -14,8 +14,7 @@ from jaxcnn.memory import are_one, parallel_step, stored
 from jaxcnn.shards import vary_alike
 from jaxcnn.window import Convolution
 
-LARGE = 8e6  # bytes made of one example; of more it is divided
-STRIP = 2e6  # bytes made of a strip of it
+LARGE, STRIP = 8e6, 2e6  # bytes made of one example, which is divided if it is more, and of a strip of it
 
 
 def bytes_of_pair(x: jax.Array, dz: jax.Array, conv: Convolution) -> int:
@@ -23,37 +22,74 @@ def bytes_of_pair(x: jax.Array, dz: jax.Array, conv: Convolution) -> int:
     return (math.prod(x.shape[1:]) + math.prod(dz.shape[1:])) * conv.accumulate.itemsize
 
 
-def sum_strips(
-    kernel_gradient: Callable, x: jax.Array, dz: jax.Array, conv: Convolution, bytes_of_one: int, least: int = 1
-) -> jax.Array:
-    """kernel_gradient(x, dz, conv), summed over strips of rows where the `bytes_of_one` example are too many.
+def rows_of_strip(outputs: int, bytes_of_one: int, large: int | float = LARGE, strip: int | float = STRIP) -> int:
+    """How many rows of outputs make so many bytes; all of an example that is not large."""
+    return outputs if bytes_of_one <= large else -(-outputs // math.ceil(bytes_of_one / strip))
 
-    No strip has less than `least` rows of outputs. 1×7 of 64 to 12 channels, (4, 112, 112): dw 53 (41) ms, in strips
-    11 (10).
+
+def map_strips(forward: Callable, x: jax.Array, conv: Convolution, rows: int) -> jax.Array:
+    """forward(x, conv), for so many rows of outputs of one example at a time; with a rest the last begin earlier."""
+    outputs = conv.window.output[0]
+    if rows >= outputs:
+        return forward(x, conv)
+    strips, zeros = -(-outputs // rows), (0,) * (x.ndim - 2)
+    cells, of_strip = _strips(x, conv, rows, outputs)
+
+    def put(step, z):
+        step = parallel_step(step)
+        example, first = step // strips, jnp.minimum(step % strips * rows, outputs - rows)
+        return lax.dynamic_update_slice(z, forward(cells(example, first), of_strip), (example, first, *zeros))
+
+    of_one = jax.eval_shape(lambda: forward(cells(0, 0), of_strip))
+    z = jnp.broadcast_to(x[(0,) * x.ndim].astype(of_one.dtype), (x.shape[0], outputs, *of_one.shape[2:]))
+    return lax.fori_loop(0, x.shape[0] * strips, put, z)
+
+
+def sum_strips(kernel_gradient: Callable, x: jax.Array, dz: jax.Array, conv: Convolution, rows: int) -> jax.Array:
+    """kernel_gradient(x, dz, conv), summed over strips of so many rows of outputs of one example at a time.
+
+    1×7 of 64 to 12 channels, (4, 112, 112): dw 53 (41) ms, in strips 11 (10).
     """
-    if bytes_of_one <= LARGE:
+    outputs = dz.shape[1]
+    if rows >= outputs:
         return kernel_gradient(x, dz, conv)
-    window, outputs = conv.window, dz.shape[1]
-    rows = max(-(-outputs // math.ceil(bytes_of_one / STRIP)), least)
-    strips, step = -(-outputs // rows), rows * window.strides[0]
-    height = step - window.strides[0] + window.extent[0]
-    window = replace(window, input=(height, *window.input[1:]), pads=((0, 0), *window.pads[1:]))
+    strips = -(-outputs // rows)
+    cells, of_strip = _strips(x, conv, rows, strips * rows)
 
-    def rows_of(a, before, size):
-        pads = [(0, 0, 0), (before, size - before - a.shape[1], 0), *[(0, 0, 0)] * (a.ndim - 2)]
-        return lax.pad(a, jnp.zeros((), a.dtype), pads)
+    def term(step):
+        step = parallel_step(step)
+        example, first = step // strips, step % strips * rows
+        part = _rows(dz, example, first, rows, 0, strips * rows - outputs)
+        return kernel_gradient(*stored(conv.accumulate, cells(example, first), part), of_strip)
 
-    def of_one(x, dz):
-        x = rows_of(x, conv.window.pads[0][0], (strips - 1) * step + height)
-        x, dz = stored(conv.accumulate, x, rows_of(dz, 0, strips * rows))
-        strip = lambda a, i, step, size: lax.dynamic_slice_in_dim(a, i * step, size, 1)
-        term = lambda i: kernel_gradient(
-            strip(x, i, step, height), strip(dz, i, rows, rows), conv._replace(window=window)
-        )
-        start, *_ = vary_alike(jnp.zeros((*window.size, x.shape[-1], dz.shape[-1]), conv.accumulate), x, dz)
-        return lax.fori_loop(0, strips, lambda i, total: total + term(parallel_step(i)), start)
+    shape = jax.eval_shape(term, 0)
+    start, *_ = vary_alike(jnp.zeros(shape.shape, shape.dtype), x, dz)
+    return lax.fori_loop(0, x.shape[0] * strips, lambda step, total: total + term(step), start)
 
-    return sum_chunks(of_one, x, dz, 1)
+
+def _strips(x: jax.Array, conv: Convolution, rows: int, outputs: int) -> tuple[Callable, Convolution]:
+    """As a function of an example and a row of outputs: the cells that so many rows read; and their convolution.
+
+    There may be more outputs than x has: their cells are zeros.
+    """
+    window, stride, (low, _) = conv.window, conv.window.strides[0], conv.window.pads[0]
+    height = (rows - 1) * stride + window.extent[0]
+    high = (outputs - 1) * stride + window.extent[0] - low - x.shape[1]
+    of_strip = replace(window, input=(height, *window.input[1:]), pads=((0, 0), *window.pads[1:]))
+    cells = lambda example, first: _rows(x, example, first * stride - low, height, max(0, low), max(0, high))
+    return cells, conv._replace(window=of_strip)
+
+
+def _rows(a, example, start, size, before, after):
+    """So many rows of an example, with zeros where it has none; there are so many before and after it.
+
+    A few rows are cut out before zeros are put round them: a stays as it is.
+    """
+    height = min(size, a.shape[1])
+    inside = jnp.clip(start, 0, a.shape[1] - height)
+    a = lax.dynamic_slice(a, (example, inside, *(0 for _ in a.shape[2:])), (1, height, *a.shape[2:]))
+    a = jnp.pad(a, [(0, 0), (before, after), *[(0, 0)] * (a.ndim - 2)])
+    return lax.dynamic_slice_in_dim(a, start - inside + before, size, 1)
 
 
 def sum_chunks(term: Callable, x: jax.Array, dz: jax.Array, step: int) -> jax.Array:

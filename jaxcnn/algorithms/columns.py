@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 
 from jaxcnn.algorithms import matmul
-from jaxcnn.algorithms.chunks import sum_chunks, sum_products, sum_strips
+from jaxcnn.algorithms.chunks import rows_of_strip, sum_chunks, sum_products, sum_strips
 from jaxcnn.memory import examples, map_chunks
 from jaxcnn.taps import UNROLL, interleave, read_taps, whole_strides
 from jaxcnn.window import Convolution
@@ -34,7 +34,7 @@ def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
 
 def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
     """dw = Σ over chunks of columns(x)ᵀ · dz."""
-    return sum_strips(_kernel_gradient, x, dz, conv, size((1, x.shape[-1]), conv))
+    return sum_strips(_kernel_gradient, x, dz, conv, rows_of_strip(dz.shape[1], size((1, x.shape[-1]), conv)))
 
 
 def _kernel_gradient(x, dz, conv):

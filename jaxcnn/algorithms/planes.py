@@ -18,13 +18,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcnn.algorithms.chunks import STRIP, sum_strips
+from jaxcnn.algorithms.chunks import sum_strips
 from jaxcnn.algorithms.native import Algorithm
 from jaxcnn.memory import examples, parallel_step, parallel_zero
 from jaxcnn.taps import read_taps
 from jaxcnn.window import Convolution, Window
 
 CHUNK = 3e6  # bytes of what is summed, at a time
+LARGE = 2e6  # bytes of an output plane, and of x that it reads, that go by themselves
 
 
 def fits(conv: Convolution) -> bool:
@@ -79,7 +80,7 @@ def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution, dense: Algor
 
     channels = conv.window.size[0] * x.shape[-1] + dz.shape[-1]
     of_one = math.prod(dz.shape[2:-1]) * channels * conv.accumulate.itemsize
-    return sum_strips(of_planes, x, dz, conv, of_one * dz.shape[1] if of_one > STRIP else 0)
+    return sum_strips(of_planes, x, dz, conv, 1 if of_one > LARGE else dz.shape[1])
 
 
 def _planes(x, conv):

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcnn.algorithms.chunks import sum_products, sum_strips
+from jaxcnn.algorithms.chunks import rows_of_strip, sum_products, sum_strips
 from jaxcnn.memory import examples
 from jaxcnn.taps import read_taps
 from jaxcnn.window import Convolution, Window
@@ -27,8 +27,8 @@ def fits(conv: Convolution) -> bool:
 
 
 def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
-    of_one = bytes_of_one(x.shape[-1], dz.shape[-1], conv)
-    return sum_strips(_of_whole_rows, x, dz, conv, of_one, HALO * conv.window.extent[0])
+    rows = rows_of_strip(dz.shape[1], bytes_of_one(x.shape[-1], dz.shape[-1], conv))
+    return sum_strips(_of_whole_rows, x, dz, conv, max(rows, HALO * conv.window.extent[0]))
 
 
 def _of_whole_rows(x, dz, conv):

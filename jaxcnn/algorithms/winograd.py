@@ -12,7 +12,7 @@ Source: Lavin and Gray (arXiv:1509.09308).
 
 import math
 import operator
-from functools import reduce
+from functools import partial, reduce
 from typing import Any
 
 import jax
@@ -21,7 +21,7 @@ import numpy as np
 from jax import lax
 
 from jaxcnn.algorithms import native
-from jaxcnn.algorithms.chunks import sum_products
+from jaxcnn.algorithms.chunks import map_strips, rows_of_strip, sum_products, sum_strips
 from jaxcnn.memory import examples, in_one_loop, map_chunks
 from jaxcnn.window import Convolution
 
@@ -29,9 +29,6 @@ A = np.array([[1, 0], [1, 1], [1, -1], [0, -1]])
 B = np.array([[1, 0, 0, 0], [0, 1, -1, 1], [-1, 1, 1, 0], [0, 0, 0, -1]])
 G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 CHUNK = 18e6  # bytes of tiles and their products made at a time: ResNet's step 138 (129) ms, of 16e6 149 (132)
-# Tiles of an example, forward and for dw. (1,150,150,128) forward: 42 (52) ms, native 35 (35), (8,80,80,64): 17 (18),
-# 32 (21). dw of (4,150,150,64): 80 (67), in other forms 80 (46), of (4,112,112,64): 34 (23), 45 (25).
-MOST, KERNEL_MOST = 1700, 3200
 KERNEL_CHUNK = 10e6  # bytes of tiles of x and dz
 
 
@@ -41,21 +38,21 @@ def fits(conv: Convolution) -> bool:
     return plain and jnp.issubdtype(conv.accumulate, jnp.floating)
 
 
-def pays(conv: Convolution, n: Any, c: int, k: int, most: int) -> bool:
-    """With fewer tiles than channels the 16 matrices (c, k) cost more than what they are multiplied with.
-
-    `most` is how many tiles of an example stay in the cache.
-    """
-    of_one = math.prod(tiles(conv))
-    return of_one <= most and (not isinstance(n, int) or n * of_one >= max(c, k))
+def pays(conv: Convolution, n: Any, c: int, k: int) -> bool:
+    """With fewer tiles than channels the 16 matrices (c, k) cost more than what they are multiplied with."""
+    return not isinstance(n, int) or n * math.prod(tiles(conv)) >= max(c, k)
 
 
 def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
-    """A few examples at a time: (16,14,14,256), with its gradients, in 34 (38) ms and 21 MB, at once 43 (51) and 45."""
+    """A few examples at a time, or strips of large ones.
+
+    (16,14,14,256), with its gradients: 34 (38) ms and 21 MB, at once 43 (51) and 45. (1,150,150,128) alone: 24 (20), in
+    strips of half the size 33 (28), at once 39 (35).
+    """
     c, k = w.shape[2:]
     kernels = _transformed(G, w.astype(conv.accumulate))
 
-    def part(x):
+    def part(x, conv):
         products = [
             lax.dot_general(v, u, (((3,), (0,)), ((), ())), conv.precision)
             for v, u in zip(_transformed(B.T, _cells(x, conv)), kernels)
@@ -65,7 +62,10 @@ def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
         z = z.reshape(z.shape[0], 2 * z.shape[1], 2 * z.shape[3], z.shape[5])
         return z[(slice(None), *map(slice, conv.window.output))]
 
-    return map_chunks(part, examples(CHUNK, _bytes_of_one(c + k, conv)), x)
+    of_one = _bytes_of_one(c + k, conv)
+    if of_one > CHUNK:
+        return map_strips(part, x, conv, 2 * rows_of_strip(tiles(conv)[0], of_one, CHUNK, CHUNK))
+    return map_chunks(partial(part, conv=conv), examples(CHUNK, of_one), x)
 
 
 def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
@@ -74,6 +74,12 @@ def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
 
 
 def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
+    """Strips of large examples: (4,112,112,64) to 128 channels 34 (32) ms and 25 MB, by example 46 (47) and 42."""
+    rows = 2 * rows_of_strip(tiles(conv)[0], _bytes_of_one(x.shape[-1] + dz.shape[-1], conv), CHUNK, CHUNK)
+    return sum_strips(_kernel_gradient, x, dz, conv, rows)
+
+
+def _kernel_gradient(x, dz, conv):
     c, k = x.shape[-1], dz.shape[-1]
 
     def factors(x, dz):
