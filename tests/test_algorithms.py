@@ -22,6 +22,7 @@ from jaxcnn.algorithms import (
     chunks,
     columns,
     depthwise,
+    dilated,
     direct,
     exchanged,
     flat,
@@ -163,6 +164,13 @@ def test_flat(first, name, x64):
     algorithm = partial(getattr(flat, name), dense=getattr(native, name))
     assert flat.fits(convolution(x, w, **first)) and not flat.fits(convolution(x, w, strides=2))
     assert_native(algorithm, name, x, w, convolution(x, w, **first))
+
+
+@pytest.mark.parametrize("name", ["forward", "kernel_gradient"])
+@over([row for row in DENSE if dilated.fits(convolution(*row[:2], **row[2]))])
+def test_dilated(x, w, options, name, x64):
+    algorithm = partial(getattr(dilated, name), dense=getattr(native, name))
+    assert_native(algorithm, name, x, w, convolution(x, w, **options))
 
 
 @pytest.mark.parametrize("name", MAPS)
@@ -442,10 +450,13 @@ def test_the_choice_goes_by_what_is_computed():
     assert chosen("kernel_gradient", (3, 30, 30, 24), (3, 3, 24, 32)) == "shifts"
     assert chosen("kernel_gradient", (3, 30, 30, 70), (3, 3, 70, 40)) == "winograd"
     assert chosen("kernel_gradient", (1, 150, 150, 70), (3, 3, 70, 40)) == "winograd"
+    assert chosen("forward", (2, 30, 30, 70), (3, 3, 70, 40), dilation=2) == "dilated"
+    assert chosen("forward", (2, 30, 30, 70), (3, 3, 70, 40), dilation=11) == "native"
+    assert chosen("kernel_gradient", (2, 30, 30, 70), (3, 3, 70, 40), dilation=2) == "dilated"
     assert chosen("forward", (1, 150, 150, 32), (3, 3, 32, 32)) == "native"
     assert chosen("kernel_gradient", (3, 6, 6, 70), (3, 3, 70, 40)) == ("native" if since_011 else "shifts")
     assert chosen("kernel_gradient", (3, 30, 30, 24), (5, 5, 24, 8)) == "exchanged"
-    assert chosen("kernel_gradient", (3, 30, 30, 70), (3, 3, 70, 70), dilation=2) == (
+    assert chosen("kernel_gradient", (3, 30, 30, 70), (3, 3, 70, 70), dilation=11) == (
         "native" if since_011 else "apart"
     )
     assert chosen("kernel_gradient", (3, 30, 30, 70), (5, 1, 70, 70)) == "apart"
