@@ -40,7 +40,7 @@ Shape = tuple[Any, ...]
 NARROW = 8  # channels; fewer leave a convolution with stride 1 too little to multiply
 FEW = 16  # convolutions that a program may become
 WIDE = 32  # channels; fewer make the transforms of tiles dearer than the products
-TILES = 1700  # of an example of so few channels, which is not cut in strips
+TILES = 1700  # of an example of no more channels; on a larger one XLA's own form is as fast or faster
 SHORT = 3  # taps in one dimension; copies of dz for more, and none of x, make no square matrices
 SUMMED = 128  # taps of a channel that are summed one by one: 9×9/2 in 1.6 (1.6), by transforms 8.2 (6.3)
 LONG = 64  # numbers of a window of x; with no more of them the copies of x are too narrow for a product
@@ -70,10 +70,7 @@ def forward(x: Shape, w: Shape, conv: Convolution) -> Algorithm:
         return partial(grouped.forward, dense=_run(forward))
     c, k = w[-2:]
     # C3D's dx: 13 (12) and 20 MB, planes 28 (29) and 45; 3×3×3 of 32 to 2, (1,32,32,32): 2.6 (1.7), products 2.6 (2.1)
-    plain_planes = (
-        planes.fits(conv) and not flat.fits(conv) and conv.window.strides[0] == max(conv.window.dilation) == 1
-    )
-    if plain_planes and k <= c:
+    if planes.fits_in_sums(conv) and k <= c and not flat.fits(conv):
         return partial(planes.forward_in_sums, dense=_run(forward))
     of_library = native.on_one_core(conv, c, k)
     shrinks = math.prod(conv.window.output) < math.prod(conv.window.input)

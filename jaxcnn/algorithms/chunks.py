@@ -1,4 +1,4 @@
-"""A batch in chunks of a few examples: what is made of one stays in the cache until it is used."""
+"""A batch in chunks of a few examples, a large example in strips of rows: what is made stays in the cache till used."""
 
 import math
 from collections.abc import Callable
