@@ -27,7 +27,8 @@ def per_shard(rule: Callable, layout: str) -> Callable:
 
     def call(*args):
         arrays, static = args[: len(inputs)], args[len(inputs) :]
-        local = lambda *arrays: rule(*vary_alike(*arrays), *static)
+        once = jax.jit(rule, static_argnums=range(len(arrays), len(args)))
+        local = lambda *arrays: once(*vary_alike(*arrays), *static)
         meshes = [jax.typeof(a).sharding.mesh for a in arrays if a is not None and any(jax.typeof(a).sharding.spec)]
         if not meshes:
             return local(*arrays)

@@ -23,6 +23,14 @@ def forget_programs():
 
 
 @pytest.fixture
+def monkeypatch(monkeypatch):
+    """A rule is traced once for all calls alike: what is patched would not be seen, or would stay."""
+    jax.clear_caches()
+    yield monkeypatch
+    jax.clear_caches()
+
+
+@pytest.fixture
 def optimized():
     jax.config.update("jax_disable_most_optimizations", False)
     yield

@@ -44,6 +44,20 @@ class TestTransformations:
         arrays = [np.asarray(a, np.float32) for a in case.draw()]
         assert_close(case.hand(*arrays), jax.jit(case.hand)(*arrays), 1e-6)
 
+    def test_without_jit_it_is_compiled_once(self, case, caplog):
+        """At the first call, with its gradients."""
+        arrays = [jnp.asarray(a) for a in case.draw()]
+        dy = cotangent_of(case.hand, arrays)
+
+        def run():
+            value, vjp = jax.vjp(case.hand, *arrays)
+            return value, vjp(dy)
+
+        run()
+        with jax.log_compiles():
+            run()
+        assert "Compiling" not in caplog.text
+
     def test_per_example_gradients(self, case, x64):
         """vmap of the gradient against a loop, over every array."""
         examples = [list(map(jnp.asarray, case.draw(seed))) for seed in range(3)]
