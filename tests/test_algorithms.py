@@ -241,9 +241,11 @@ def test_taller(x, w, options, x64):
     assert_native(native.taller, "forward", x, w, convolution(x, w, **options))
 
 
+@pytest.mark.parametrize("tile", [winograd.SMALL, winograd.LARGE], ids=["small tiles", "large tiles"])
 @pytest.mark.parametrize("chunk", [1, 26e6], ids=["one row of tiles at a time", "all at once"])
 @over([row for row in DENSE if winograd.fits(convolution(*row[:2], **row[2]))])
-def test_winograd(x, w, options, chunk, x64, monkeypatch):
+def test_winograd(x, w, options, chunk, tile, x64, monkeypatch):
+    monkeypatch.setattr(winograd, "choose", lambda *_: tile)
     for limit in ("CHUNK", "KERNEL_CHUNK"):
         monkeypatch.setattr(winograd, limit, chunk)
     for name in MAPS:
@@ -279,8 +281,11 @@ def test_exchanged(x, w, options, x64):
     assert_native(algorithm, "kernel_gradient", x, w, convolution(x, w, **options))
 
 
-def test_winograd_in_float32():
-    x, w = (4, 14, 13, 64), (3, 3, 64, 48)
+@pytest.mark.parametrize("channels", [64, 256])
+@pytest.mark.parametrize("tile", [winograd.SMALL, winograd.LARGE], ids=["small tiles", "large tiles"])
+def test_winograd_in_float32(tile, channels, monkeypatch):
+    monkeypatch.setattr(winograd, "choose", lambda *_: tile)
+    x, w = (4, 14, 13, channels), (3, 3, channels, 48)
     exact = convolution(x, w)
     draws = arrays(x, w, exact)
     for name in ("forward", "kernel_gradient"):
@@ -447,16 +452,21 @@ def test_the_choice_goes_by_what_is_computed():
     assert chosen("forward", (2, 900, 40), (3, 40, 4), dilation=4) == "products"
     assert chosen("input_gradient", (2, 30, 30, 3), (3, 3, 3, 40), strides=2) == "products"
     assert chosen("forward", (2, 2, 3, 24), (3, 3, 24, 32)) == "columns"
-    assert chosen("kernel_gradient", (3, 30, 30, 24), (3, 3, 24, 32)) == "shifts"
+    assert chosen("kernel_gradient", (3, 30, 30, 24), (3, 3, 24, 24)) == "shifts"
     assert chosen("kernel_gradient", (3, 30, 30, 70), (3, 3, 70, 40)) == "winograd"
     assert chosen("kernel_gradient", (1, 150, 150, 70), (3, 3, 70, 40)) == "winograd"
     assert chosen("forward", (2, 30, 30, 70), (3, 3, 70, 40), dilation=2) == "dilated"
-    assert chosen("forward", (2, 30, 30, 70), (3, 3, 70, 40), dilation=11) == "native"
+    assert chosen("forward", (2, 13, 13, 70), (3, 3, 70, 40), dilation=6) == "native"
     assert chosen("kernel_gradient", (2, 30, 30, 70), (3, 3, 70, 40), dilation=2) == "dilated"
-    assert chosen("forward", (1, 150, 150, 32), (3, 3, 32, 32)) == "native"
+    assert chosen("forward", (1, 150, 150, 32), (3, 3, 32, 32)) == "winograd"
+    assert chosen("kernel_gradient", (8, 30, 30, 8), (3, 3, 8, 128)) == "winograd"
+    assert chosen("kernel_gradient", (8, 30, 30, 4), (3, 3, 4, 256)) == "columns"
+    tiles = lambda n, size, c: winograd.choose(convolution((n, size, size, c), (3, 3, c, c)), n, c, c)
+    assert tiles(16, 28, 64) is tiles(8, 56, 64) is winograd.LARGE
+    assert tiles(16, 10, 64) is tiles(1, 28, 64) is tiles(16, 56, 512) is winograd.SMALL
     assert chosen("kernel_gradient", (3, 6, 6, 70), (3, 3, 70, 40)) == ("native" if since_011 else "shifts")
     assert chosen("kernel_gradient", (3, 30, 30, 24), (5, 5, 24, 8)) == "exchanged"
-    assert chosen("kernel_gradient", (3, 30, 30, 70), (3, 3, 70, 70), dilation=11) == (
+    assert chosen("kernel_gradient", (3, 13, 13, 70), (3, 3, 70, 70), dilation=6) == (
         "native" if since_011 else "apart"
     )
     assert chosen("kernel_gradient", (3, 30, 30, 70), (5, 1, 70, 70)) == "apart"

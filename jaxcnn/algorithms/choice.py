@@ -40,13 +40,13 @@ Shape = tuple[Any, ...]
 NARROW = 8  # channels; fewer leave a convolution with stride 1 too little to multiply
 FEW = 16  # convolutions that a program may become
 WIDE = 32  # channels; fewer make the transforms of tiles dearer than the products
-TILES = 1700  # of an example of no more channels; on a larger one XLA's own form is as fast or faster
 SHORT = 3  # taps in one dimension; copies of dz for more, and none of x, make no square matrices
 SUMMED = 128  # taps of a channel that are summed one by one: 9×9/2 in 1.6 (1.6), by transforms 8.2 (6.3)
 LONG = 64  # numbers of a window of x; with no more of them the copies of x are too narrow for a product
 SMALL = 9  # taps; the columns of a larger window cost as much as they win
 MOST = 64 * 64  # numbers of a tap of a group; with more of them a group has its own dense kernel gradient
 FRESH = 48e6  # bytes of columns that the library of one core makes anew for each call, at more cost than the products
+CALLS = 6e6  # products of numbers, of a tap; fewer are done sooner than Winograd's matrix products are called
 AT_ONCE = 16e6  # bytes of copies; more of them fall out of the cache before they are used
 THIN = 16  # channels; no more leave the forward map's columns, and the native kernel gradient, too little to multiply
 
@@ -86,12 +86,11 @@ def forward(x: Shape, w: Shape, conv: Convolution) -> Algorithm:
         return partial(planes.forward, dense=_run(forward))
     if math.prod(conv.window.input) < conv.window.taps <= UNROLL:  # ResNet 3×3 on (32,2,2,512): 4 (4), native 263 (253)
         return columns.forward
-    # ResNet: 24 (24), native 48 (31); (1,150,150,128): 24 (20), 42 (33); but (16,96,96,32): 18 (18), 16 (15)
-    in_tiles = winograd.fits(conv) and winograd.pays(conv, x[0], c, k) and min(c, k) >= WIDE
-    if in_tiles and (c * k > WIDE**2 or math.prod(winograd.tiles(conv)) <= TILES):
+    # ResNet: 24 (24), native 48 (31); (1,150,150,128): 24 (20), 42 (33); (2,112,112,32): 1.9 (2.0), 2.8 (2.5)
+    if winograd.fits(conv) and winograd.pays(conv, x[0], c, k) and min(c, k) >= WIDE:
         return winograd.forward
-    # DeepLab: 11 (11), native 20 (19), dilation 4: 14 (13), 20 (20); but 12 of (2,33,33,256): 15 (16), 13 (17)
-    if _pays_interleaved(x[0], c, k, conv, 0.8):
+    # DeepLab: 11 (11), native 20 (19), dilation 4: 15 (16), 19 (20); but 12 of (2,33,33,256): 15 (16), 13 (17)
+    if _pays_interleaved(x[0], c, k, conv, 0.6):
         return partial(dilated.forward, dense=_run(forward))
     if of_library and k <= NARROW and not shrinks:  # 7×7 of 64 to 3 channels, (1,256,256): 12, taller 60
         return native.forward
@@ -158,8 +157,8 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
         return _kernel_gradient_of_groups(x, dz, conv)
     if conv.window.dims == 1:
         return _kernel_gradient_of_lines(x, dz, conv)
-    if winograd.fits(conv) and winograd.pays(conv, x[0], c, k) and c >= WIDE and k > THIN and c * k > WIDE**2:
-        return winograd.kernel_gradient  # ResNet 3×3, 128 channels: 14 (14), native 26 (22)
+    if winograd.fits(conv) and _sums_in_tiles(x[0], c, k, conv):
+        return winograd.kernel_gradient
     if _pays_interleaved(x[0], c, k, conv, 0.55):  # DeepLab: 15 (15), apart 20 (21); but dilation 4: 19 (21), 19 (20)
         return partial(dilated.kernel_gradient, dense=_run(kernel_gradient))
     if _pays_apart(c, k, conv):
@@ -195,12 +194,24 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
     return native.kernel_gradient
 
 
+def _sums_in_tiles(n: Any, c: int, k: int, conv: Convolution) -> bool:
+    """Whether Winograd's form of the kernel gradient pays; with large tiles also of few channels.
+
+    ResNet 3×3, 128 channels: 5.0 (5.0), native 26 (22); 16 to 64, (8,56,56): 2.0 (2.2), columns 4.4 (3.8); 8 to 32,
+    (2,112,112): 0.8 (0.9), 1.6 (1.5). But 16 of (32,14,14), a matter of calls: 0.46 (0.47), shifts 0.37 (0.38).
+    """
+    if winograd.choose(conv, n, c, k) is winograd.SMALL:
+        return winograd.pays(conv, n, c, k) and c >= WIDE and k > THIN and c * k > WIDE**2
+    outputs = (n if isinstance(n, int) else 1) * math.prod(conv.window.output)
+    return min(c, k) >= NARROW and outputs * c * k >= CALLS
+
+
 def _pays_interleaved(n: Any, c: int, k: int, conv: Convolution, most: float) -> bool:
     """Whether a dilated 3×3 has at most this part of its products where Winograd's form makes it of dense images."""
     form, images = dilated.dense_form(conv), math.prod(conv.window.dilation)
     if not (dilated.fits(conv) and winograd.fits(form) and min(c, k) >= WIDE and c * k > WIDE**2):
         return False
-    products = 16 * images * math.prod(winograd.tiles(form))
+    products = images * winograd.count_products(form, n * images, c, k)
     return products <= most * conv.window.taps * math.prod(conv.window.output) and winograd.pays(form, n * images, c, k)
 
 

@@ -1,17 +1,17 @@
-"""A 3×3 convolution with stride 1 by Winograd's F(2×2, 3×3): 16 products for four outputs, where the sum takes 36.
+"""A 3×3 convolution with stride 1 by Winograd's F(2×2, 3×3) or F(4×4, 3×3): 16 products for 36, or 36 for 144.
 
     z  = Aᵀ · [(G·w·Gᵀ) ⊙ (Bᵀ·x̃·B)] · A
     dw = Gᵀ · [(Bᵀ·x̃·B) ⊙ (A·dz·Aᵀ)] · G              the transpose with respect to w, summed over the tiles
 
-with a tile of 4×4 cells of x̃ for each 2×2 of outputs; ⊙ is a matrix product over the channels (for dw: the tiles) for
-each of 16 positions in the tile. The error is about five times that of the sum, 2e-6 of the largest entry in float32.
-An infinite or NaN cell spoils its whole tile.
+with a tile of 4×4 cells of x̃ for each 2×2 of outputs, or of 6×6 for each 4×4; ⊙ is a matrix product over the channels
+(for dw: the tiles) for each position in the tile. In float32 the error is about 2 or 10 times that of the sum, 7e-7 or
+3e-6 of the largest entry for 256 channels. An infinite or NaN cell spoils its whole tile.
 
-Source: Lavin and Gray (arXiv:1509.09308).
+Source: Lavin and Gray (arXiv:1509.09308); points of small error: Barabasz et al. (arXiv:1803.10986).
 """
 
 import math
-import operator
+from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Any
 
@@ -25,11 +25,32 @@ from jaxcnn.algorithms.chunks import map_strips, rows_of_strip, sum_products, su
 from jaxcnn.memory import examples, in_one_loop, map_chunks
 from jaxcnn.window import Convolution
 
-A = np.array([[1, 0], [1, 1], [1, -1], [0, -1]])
-B = np.array([[1, 0, 0, 0], [0, 1, -1, 1], [-1, 1, 1, 0], [0, 0, 0, -1]])
-G = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
 CHUNK = 18e6  # bytes of tiles and their products made at a time: ResNet's step 138 (129) ms, of 16e6 149 (132)
 KERNEL_CHUNK = 10e6  # bytes of tiles of x and dz
+FEWER = 0.8  # of the products of small tiles, from which large ones pay
+MATRICES, OF_TILES = 10e6, 2  # bytes of the transformed kernel that these may take, and how often they use it
+
+
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """The matrices for so many outputs in each dimension, a row for each point: A, Bᵀ and G."""
+
+    outputs: int
+    a: np.ndarray
+    b: np.ndarray
+    g: np.ndarray
+
+    @classmethod
+    def of(cls, points: tuple[int | float, ...], outputs: int) -> "Tile":
+        """Toom and Cook: the product of two polynomials from their values at points, and at infinity."""
+        values = lambda count: np.array([*([p**j for j in range(count)] for p in points), [0] * (count - 1) + [1]])
+        without = [np.poly([q for q in points if q != p]) for p in points]
+        scales = [*(np.polyval(others, p) for others, p in zip(without, points)), 1]
+        b = np.array([[*others[::-1], 0] for others in without] + [np.poly(points)[::-1]])
+        return cls(outputs, values(outputs), b, values(3) / np.array(scales)[:, None])
+
+
+SMALL, LARGE = Tile.of((0, 1, -1), 2), Tile.of((0, 0.75, -0.75, 1.5, -1.5), 4)
 
 
 def fits(conv: Convolution) -> bool:
@@ -43,6 +64,28 @@ def pays(conv: Convolution, n: Any, c: int, k: int) -> bool:
     return not isinstance(n, int) or n * math.prod(tiles(conv)) >= max(c, k)
 
 
+def choose(conv: Convolution, n: Any, c: int, k: int) -> Tile:
+    """The larger tile, unless it overhangs the image by much, or its matrices are much of the work.
+
+    (8,56,56,256): 47 (49) and dw 59 (62) ms, with small ones 77 (78) and 102 (103).
+    """
+    small, large = (len(tile.b) ** 2 * math.prod(tiles(conv, tile)) for tile in (SMALL, LARGE))
+    matrices = len(LARGE.b) ** 2 * c * k * conv.accumulate.itemsize
+    used = not isinstance(n, int) or n * math.prod(tiles(conv, LARGE)) >= OF_TILES * max(c, k)
+    return LARGE if large <= FEWER * small and matrices <= MATRICES and used else SMALL
+
+
+def tiles(conv: Convolution, tile: Tile = SMALL) -> list[int]:
+    """How many in each dimension."""
+    return [-(-o // tile.outputs) for o in conv.window.output]
+
+
+def count_products(conv: Convolution, n: Any, c: int, k: int) -> int:
+    """How many numbers of an example are multiplied for each pair of channels, where the sum has taps · outputs."""
+    tile = choose(conv, n, c, k)
+    return len(tile.b) ** 2 * math.prod(tiles(conv, tile))
+
+
 def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
     """A few examples at a time, or strips of large ones.
 
@@ -50,21 +93,20 @@ def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
     strips of half the size 33 (28), at once 39 (35).
     """
     c, k = w.shape[2:]
-    kernels = _transformed(G, w.astype(conv.accumulate))
+    tile = choose(conv, x.shape[0], c, k)
+    kernels = _kernels(w.astype(conv.accumulate), tile)
 
     def part(x, conv):
         products = [
             lax.dot_general(v, u, (((3,), (0,)), ((), ())), conv.precision)
-            for v, u in zip(_transformed(B.T, _cells(x, conv)), kernels)
+            for v, u in zip(_tiles_of_cells(x, tile, conv), kernels)
         ]
-        grid = [products[i : i + 4] for i in range(0, 16, 4)]
-        z = jnp.stack([jnp.stack(row, 3) for row in _sandwich(A.T, grid)], 2)
-        z = z.reshape(z.shape[0], 2 * z.shape[1], 2 * z.shape[3], z.shape[5])
+        z = _outputs_of_tiles(products, tile)
         return z[(slice(None), *map(slice, conv.window.output))]
 
-    of_one = _bytes_of_one(c + k, conv)
+    of_one = _bytes_of_one(c + k, tile, conv)
     if of_one > CHUNK:
-        return map_strips(part, x, conv, 2 * rows_of_strip(tiles(conv)[0], of_one, CHUNK, CHUNK))
+        return map_strips(part, x, conv, tile.outputs * rows_of_strip(tiles(conv, tile)[0], of_one, CHUNK, CHUNK))
     return map_chunks(partial(part, conv=conv), examples(CHUNK, of_one), x)
 
 
@@ -74,65 +116,93 @@ def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
 
 
 def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
-    """Strips of large examples: (4,112,112,64) to 128 channels 31 (31) ms and 14 MB, by example 46 (47) and 42."""
-    rows = 2 * rows_of_strip(tiles(conv)[0], _bytes_of_one(x.shape[-1] + dz.shape[-1], conv), CHUNK, CHUNK)
-    return sum_strips(_kernel_gradient, x, dz, conv, rows)
+    """Strips of large examples: (4,112,112,64) to 128 channels 34 (32) ms and 25 MB, by example 46 (47) and 42."""
+    c, k = x.shape[-1], dz.shape[-1]
+    tile = choose(conv, x.shape[0], c, k)
+    rows = tile.outputs * rows_of_strip(tiles(conv, tile)[0], _bytes_of_one(c + k, tile, conv), CHUNK, CHUNK)
+    return sum_strips(partial(_kernel_gradient, tile=tile), x, dz, conv, rows)
 
 
-def _kernel_gradient(x, dz, conv):
+def _kernel_gradient(x, dz, conv, tile):
     c, k = x.shape[-1], dz.shape[-1]
 
     def factors(x, dz):
-        of_x, of_dz = _transformed(B.T, _cells(x, conv)), _transformed(A, _outputs(dz, conv))
-        return [(v.reshape(-1, c), u.reshape(-1, k)) for v, u in zip(of_x, of_dz)]
+        pairs = zip(_tiles_of_cells(x, tile, conv), _tiles_of_outputs(dz, tile, conv))
+        return [(v.reshape(-1, c), u.reshape(-1, k)) for v, u in pairs]
 
-    products = sum_products(
-        factors, x, dz, examples(KERNEL_CHUNK, _bytes_of_one(c + k, conv)), conv.precision, conv.accumulate
-    )
-    dw = jnp.tensordot(np.kron(G, G).T.astype(conv.accumulate), products, 1)
+    step = examples(KERNEL_CHUNK, _bytes_of_one(c + k, tile, conv))
+    products = sum_products(factors, x, dz, step, conv.precision, conv.accumulate)
+    dw = jnp.tensordot(np.kron(tile.g, tile.g).T.astype(conv.accumulate), products, 1)
     return dw.reshape(3, 3, c, k)
 
 
-def tiles(conv: Convolution) -> list[int]:
-    """How many in each dimension."""
-    return [-(-o // 2) for o in conv.window.output]
-
-
-def _bytes_of_one(channels, conv):
+def _bytes_of_one(channels, tile, conv):
     """The tiles of an example."""
-    return 16 * math.prod(tiles(conv)) * channels * conv.accumulate.itemsize
+    return len(tile.b) ** 2 * math.prod(tiles(conv, tile)) * channels * conv.accumulate.itemsize
 
 
-def _outputs(dz, conv):
-    """Output (i, j) of every tile: (n, *tiles, k), for i and j below 2."""
-    pads = [(0, 2 * m - o, 0) for m, o in zip(tiles(conv), conv.window.output)]
-    dz = lax.pad(dz.astype(conv.accumulate), jnp.zeros((), conv.accumulate), [(0, 0, 0), *pads, (0, 0, 0)])
-    return [[dz[:, i::2, j::2] for j in range(2)] for i in range(2)]
+@partial(jax.jit, static_argnums=(1, 2))
+def _tiles_of_outputs(dz, tile, conv):
+    """A·dz·Aᵀ of every tile."""
+    pads = [(0, tile.outputs * count - o) for count, o in zip(tiles(conv, tile), conv.window.output)]
+    return _transformed(tile.a, _padded(dz.astype(conv.accumulate), pads), tile, conv)
 
 
-def _cells(x, conv):
-    """Cell (i, j) of every tile, which begin two cells apart: (n, *tiles, c), for i and j below 4."""
-    rows, columns = tiles(conv)
-    pads = [(lo, 2 * m + 2 - a - lo, 0) for m, a, (lo, _) in zip((rows, columns), conv.window.input, conv.window.pads)]
-    x = lax.pad(x.astype(conv.accumulate), jnp.zeros((), conv.accumulate), [(0, 0, 0), *pads, (0, 0, 0)])
-
-    def cell(i, j):
-        stop = (x.shape[0], i + 2 * rows - 1, j + 2 * columns - 1, x.shape[-1])
-        return lax.slice(x, (0, i, j, 0), stop, (1, 2, 2, 1))
-
-    return [[cell(i, j) for j in range(4)] for i in range(4)]
+@partial(jax.jit, static_argnums=(1, 2))
+def _tiles_of_cells(x, tile, conv):
+    """Bᵀ·x̃·B of every tile, which begin m cells apart."""
+    ends = zip(tiles(conv, tile), conv.window.input, conv.window.pads)
+    pads = [(lo, tile.outputs * count + 2 - a - lo) for count, a, (lo, _) in ends]
+    return _transformed(tile.b, _padded(x.astype(conv.accumulate), pads), tile, conv)
 
 
-def _transformed(m, grid):
-    """The entries of `_sandwich`, row by row. x of (4, 56, 56, 64): 0.7 ms, in a loop each 1.0."""
-    return in_one_loop([entry for row in _sandwich(m, grid) for entry in row])
+def _padded(a, pads):
+    """Zeros around images whose columns and channels are one axis meanwhile.
+
+    (4,56,56,64): 0.08 ms, and compiled in 0.03 s; else 0.14 and 0.14.
+    """
+    n, rows, columns, c = a.shape
+    above, (left, right) = pads
+    joined = [(0, 0, 0), (*above, 0), (left * c, right * c, 0)]
+    a = lax.pad(a.reshape(n, rows, columns * c), jnp.zeros((), a.dtype), joined)
+    return a.reshape(n, a.shape[1], left + columns + right, c)
 
 
-def _sandwich(m, grid):
-    """m · grid · mᵀ, of a grid of arrays."""
-    rows = [[_combine(row, column) for column in zip(*grid)] for row in m]
-    return [[_combine(row, cells) for row in m] for cells in rows]
+def _transformed(matrix, a, tile, conv):
+    """matrix · a · matrixᵀ of every tile of a, entry by entry: (n, *tiles, channels) each."""
+    counts = tiles(conv, tile)
+
+    def cells(a, axis):
+        stop = lambda i: i + tile.outputs * (counts[axis - 1] - 1) + 1
+        return [lax.slice_in_dim(a, i, stop(i), tile.outputs, axis) for i in range(matrix.shape[1])]
+
+    return _grid(matrix, cells(a, 1), lambda row: cells(row, 2))
+
+
+def _grid(matrix, rows, cells):
+    """matrix · grid · matrixᵀ, entry by entry, of a grid of rows, each of which gives its cells.
+
+    First down the columns, then along each row: at once large tiles have no vectors, a forward of 11 ms takes 43.
+    """
+    rows = in_one_loop([_combine(factors, rows) for factors in matrix])
+    return [entry for row in rows for entry in in_one_loop([_combine(factors, cells(row)) for factors in matrix])]
+
+
+@partial(jax.jit, static_argnums=1)
+def _kernels(w, tile):
+    """G·w·Gᵀ."""
+    return _grid(tile.g, w, lambda row: row)
+
+
+@partial(jax.jit, static_argnums=1)
+def _outputs_of_tiles(products, tile):
+    """Aᵀ · products · A, in its place: (n, *outputs, k)."""
+    m, size = tile.outputs, len(tile.b)
+    outputs = lambda entries: in_one_loop([_combine(factors, entries) for factors in tile.a.T])
+    columns = zip(*(outputs(products[i : i + size]) for i in range(0, size**2, size)))
+    z = jnp.stack([jnp.stack(outputs(column), 2) for column in columns], 4)
+    return z.reshape(z.shape[0], m * z.shape[1], m * z.shape[3], z.shape[5])
 
 
 def _combine(factors, arrays):
-    return reduce(operator.add, (a if f == 1 else float(f) * a for f, a in zip(factors, arrays) if f))
+    return reduce(lax.add, (a if f == 1 else lax.mul(a, a.dtype.type(f)) for f, a in zip(factors, arrays) if f))
