@@ -43,8 +43,12 @@ def in_one_loop(arrays: Sequence[jax.Array]) -> Sequence[jax.Array]:
 
     As with `sums`, but a reduction of two equal terms to the last.
     """
-    twice = tuple(jnp.broadcast_to(a, (2, *a.shape)) for a in arrays)
-    return tuple(lax.reduce(twice, tuple(np.zeros((), a.dtype) for a in arrays), lambda _, last: last, (0,)))
+    twice = tuple(lax.broadcast(a, (2,)) for a in arrays)
+    return tuple(lax.reduce(twice, tuple(np.zeros((), a.dtype) for a in arrays), _last, (0,)))
+
+
+def _last(_, last):
+    return last
 
 
 def stored(dtype: Any, *arrays: jax.Array) -> list[jax.Array]:

@@ -20,6 +20,8 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 def per_shard(rule: Callable, layout: str) -> Callable:
     """The rule, of arrays (or None) and then what is static, on each shard where axes of the mesh are explicit.
 
+    It is traced, and outside of `jax.jit` compiled, once for all calls with such arrays.
+
     Inside `jax.shard_map` an array that is alike on all devices is cast to one that may differ: the transpose of the
     cast sums its gradient over the devices.
     """

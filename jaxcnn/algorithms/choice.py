@@ -197,13 +197,13 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
 def _sums_in_tiles(n: Any, c: int, k: int, conv: Convolution) -> bool:
     """Whether Winograd's form of the kernel gradient pays; with large tiles also of few channels.
 
-    ResNet 3×3, 128 channels: 5.0 (5.0), native 26 (22); 16 to 64, (8,56,56): 2.0 (2.2), columns 4.4 (3.8); 8 to 32,
+    ResNet 3×3, 128 channels: 9.3 (9.0), native 26 (22); 16 to 64, (8,56,56): 2.0 (2.2), columns 4.4 (3.8); 8 to 32,
     (2,112,112): 0.8 (0.9), 1.6 (1.5). But 16 of (32,14,14), a matter of calls: 0.46 (0.47), shifts 0.37 (0.38).
     """
     if winograd.choose(conv, n, c, k) is winograd.SMALL:
         return winograd.pays(conv, n, c, k) and c >= WIDE and k > THIN and c * k > WIDE**2
     outputs = (n if isinstance(n, int) else 1) * math.prod(conv.window.output)
-    return min(c, k) >= NARROW and outputs * c * k >= CALLS
+    return min(c, k) >= NARROW and max(c, k) > THIN and outputs * c * k >= CALLS
 
 
 def _pays_interleaved(n: Any, c: int, k: int, conv: Convolution, most: float) -> bool:
