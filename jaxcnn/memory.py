@@ -48,6 +48,7 @@ def in_one_loop(arrays: Sequence[jax.Array]) -> Sequence[jax.Array]:
 
 
 def _last(_, last):
+    """Of the module, as JAX traces a function once."""
     return last
 
 

@@ -211,7 +211,7 @@ def _pays_interleaved(n: Any, c: int, k: int, conv: Convolution, most: float) ->
     form, images = dilated.dense_form(conv), math.prod(conv.window.dilation)
     if not (dilated.fits(conv) and winograd.fits(form) and min(c, k) >= WIDE and c * k > WIDE**2):
         return False
-    products = images * winograd.count_products(form, n * images, c, k)
+    products = images * winograd.entries(form, winograd.choose(form, n * images, c, k))
     return products <= most * conv.window.taps * math.prod(conv.window.output) and winograd.pays(form, n * images, c, k)
 
 

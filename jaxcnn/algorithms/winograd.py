@@ -69,10 +69,10 @@ def choose(conv: Convolution, n: Any, c: int, k: int) -> Tile:
 
     (8,56,56,256): 47 (49) and dw 59 (62) ms, with small ones 77 (78) and 102 (103).
     """
-    small, large = (len(tile.b) ** 2 * math.prod(tiles(conv, tile)) for tile in (SMALL, LARGE))
+    fewer = entries(conv, LARGE) <= FEWER * entries(conv, SMALL)
     matrices = len(LARGE.b) ** 2 * c * k * conv.accumulate.itemsize
     used = not isinstance(n, int) or n * math.prod(tiles(conv, LARGE)) >= OF_TILES * max(c, k)
-    return LARGE if large <= FEWER * small and matrices <= MATRICES and used else SMALL
+    return LARGE if fewer and matrices <= MATRICES and used else SMALL
 
 
 def tiles(conv: Convolution, tile: Tile = SMALL) -> list[int]:
@@ -80,9 +80,8 @@ def tiles(conv: Convolution, tile: Tile = SMALL) -> list[int]:
     return [-(-o // tile.outputs) for o in conv.window.output]
 
 
-def count_products(conv: Convolution, n: Any, c: int, k: int) -> int:
-    """How many numbers of an example are multiplied for each pair of channels, where the sum has taps · outputs."""
-    tile = choose(conv, n, c, k)
+def entries(conv: Convolution, tile: Tile) -> int:
+    """Of all tiles of an example: the products for a pair of channels, where the sum has taps · outputs."""
     return len(tile.b) ** 2 * math.prod(tiles(conv, tile))
 
 
@@ -137,7 +136,7 @@ def _kernel_gradient(x, dz, conv, tile):
 
 def _bytes_of_one(channels, tile, conv):
     """The tiles of an example."""
-    return len(tile.b) ** 2 * math.prod(tiles(conv, tile)) * channels * conv.accumulate.itemsize
+    return entries(conv, tile) * channels * conv.accumulate.itemsize
 
 
 @partial(jax.jit, static_argnums=(1, 2))
@@ -195,8 +194,9 @@ def _outputs_of_tiles(products, tile):
 
 
 def _at_points(matrix, arrays):
-    """matrix · arrays. Rows of points p and −p are the sum and the difference of their halves, in which powers are even
-    and odd: a third less to compute, and to compile.
+    """matrix · arrays, a row for each point.
+
+    Rows of p and −p are the sum and the difference of their even and odd powers: a third less to compute and compile.
     """
     pairs = _pairs(len(matrix))
     return in_one_loop(_times(pairs, _times(np.linalg.inv(pairs) @ matrix, arrays)))
@@ -217,5 +217,6 @@ def _pairs(points):
 
 
 def _times(matrix, arrays):
+    """matrix · arrays."""
     combine = lambda factors: [a if f == 1 else lax.mul(a, a.dtype.type(f)) for f, a in zip(factors, arrays) if f]
     return [reduce(lax.add, combine(factors)) for factors in matrix]
