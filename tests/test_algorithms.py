@@ -137,7 +137,7 @@ def test_phases_of_one_form_share_a_convolution(window, count):
     assert len(phases.runs(*window)) == count
 
 
-@pytest.mark.parametrize("name", MAPS[:2])
+@pytest.mark.parametrize("name", MAPS)
 @over([row for row in DENSE if blocks.fits(convolution(*row[:2], **row[2]))])
 def test_blocks(x, w, options, name, x64):
     algorithm = partial(getattr(blocks, name), dense=getattr(native, name))
@@ -311,7 +311,7 @@ def test_columns(x, w, options, name, x64, monkeypatch):
 @over(DENSE)
 def test_strips_of_an_example(x, w, options, rows, x64, monkeypatch):
     for module in (columns, shifts):
-        monkeypatch.setattr(module, "rows_of_strip", lambda outputs, of_one: rows)
+        monkeypatch.setattr(module, "rows_of_strip", lambda *_: rows)
     monkeypatch.setattr(shifts, "HALO", 0)
     conv = convolution(x, w, **options)
     of_strip = lambda x, w, conv: chunks.map_strips(lambda x, conv: native.forward(x, w, conv), x, conv, rows)
@@ -477,7 +477,10 @@ def test_the_choice_goes_by_what_is_computed():
     assert chosen("kernel_gradient", (3, 30, 30, 16), (3, 3, 16, 200)) == "columns"
     assert chosen("kernel_gradient", (64, 30, 30, 24), (3, 3, 24, 32), strides=2) == "columns"
     assert chosen("kernel_gradient", (1, 9, 9, 24), (3, 3, 24, 32), strides=2) == "columns"
-    assert chosen("kernel_gradient", (4, 32, 32, 24), (4, 4, 24, 32), strides=2) == "native"
+    assert chosen("kernel_gradient", (4, 32, 32, 24), (4, 4, 24, 32), strides=2) == "columns"
+    assert chosen("kernel_gradient", (4, 32, 32, 64), (4, 4, 64, 32), strides=2) == "apart"
+    assert chosen("kernel_gradient", (16, 32, 32, 64), (5, 5, 64, 128), strides=2) == "blocks"
+    assert chosen("kernel_gradient", (16, 16, 16, 128), (5, 5, 128, 256), strides=2) == "apart"
     assert chosen("kernel_gradient", (4, 32, 32, 24), (4, 4, 24, 8), strides=2) == "columns"
     assert chosen("kernel_gradient", (2, 90, 90, 96), (4, 4, 96, 16), strides=2) == "tapwise"
     assert chosen("kernel_gradient", (2, 900, 40), (4, 40, 80), padding=2) == "columns"
@@ -492,6 +495,9 @@ def test_the_choice_goes_by_what_is_computed():
     assert chosen("kernel_gradient", (1, 900, 1), (80, 1, 32), strides=4) == "columns"
     assert chosen("kernel_gradient", (4, 32, 32, 3), (5, 5, 3, 32)) == "columns"
     assert chosen("kernel_gradient", (4, 32, 32, 3), (5, 5, 3, 8)) == "native"
+    assert chosen("kernel_gradient", (31, 9, 9, 3), (3, 3, 3, 16)) == "native"
+    assert chosen("kernel_gradient", (32, 9, 9, 3), (3, 3, 3, 16)) == "shifts"
+    assert chosen("kernel_gradient", (4, 32, 32, 4), (9, 9, 4, 64)) == "columns"
     conv = convolution((2, 90, 90, 3), (9, 9, 3, 8), dtype="float32", strides=4)
     by_example = choice.kernel_gradient((2, 90, 90, 3), (2, 23, 23, 8), conv) is native.kernel_gradient_in_chunks
     assert by_example == since_011

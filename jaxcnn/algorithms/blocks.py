@@ -5,7 +5,7 @@ With a = s·m + r and i = s·t + r, phases r beside the channels,
     z[p,k] = Σ_{t,r,c} x′[p + t, (r,c)] · w′[t, (r,c), k]         x′[m, (r,c)] = x̃[s·m + r, c]
 
 has stride 1, ⌈k/s⌉ taps and s-fold channels per dimension; w′ is cut likewise from w, filled up with zeros. Both are
-linear, so the input gradient is that of x′ put back in its place.
+linear, so the gradients are those of x′ and w′ put back in their places.
 """
 
 import math
@@ -24,15 +24,20 @@ def fits(conv: Convolution) -> bool:
 
 
 def forward(x: jax.Array, w: jax.Array, conv: Convolution, dense: Algorithm) -> jax.Array:
-    return dense(_input(x, conv), _kernel(w, conv), _dense(conv))
+    return dense(_input(x, conv), _kernel(w, conv), dense_form(conv))
 
 
 def input_gradient(dz: jax.Array, w: jax.Array, conv: Convolution, dense: Algorithm) -> jax.Array:
-    blocks = dense(dz, _kernel(w, conv), _dense(conv))
-    return _to_space(blocks, conv)
+    blocks = dense(dz, _kernel(w, conv), dense_form(conv))
+    return _to_space(blocks, _input_pads(conv), 1, dense_form(conv).window.input, conv.window.strides)
 
 
-def _dense(conv):
+def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution, dense: Algorithm) -> jax.Array:
+    blocks = dense(_input(x, conv), dz.astype(conv.accumulate), dense_form(conv))
+    return _to_space(blocks, _kernel_pads(conv), 0, dense_form(conv).window.size, conv.window.strides)
+
+
+def dense_form(conv: Convolution) -> Convolution:
     window = conv.window
     taps = tuple(-(-k // s) for k, s in zip(window.size, window.strides))
     ones, none = (1,) * window.dims, ((0, 0),) * window.dims
@@ -41,24 +46,26 @@ def _dense(conv):
 
 
 def _input_pads(conv):
-    window, blocks = conv.window, _dense(conv).window.input
+    window, blocks = conv.window, dense_form(conv).window.input
     ends = zip(window.input, blocks, window.strides, window.pads)
     return [(0, 0), *((lo, m * s - a - lo) for a, m, s, (lo, _) in ends), (0, 0)]
 
 
 def _kernel_pads(conv):
-    window, taps = conv.window, _dense(conv).window.size
+    window, taps = conv.window, dense_form(conv).window.size
     return [*((0, t * s - k) for t, s, k in zip(taps, window.strides, window.size)), (0, 0), (0, 0)]
 
 
 def _input(x, conv):
     """x′ (n, *blocks, strides · c)."""
-    return _to_depth(x.astype(conv.accumulate), _input_pads(conv), 1, _dense(conv).window.input, conv.window.strides)
+    cells = dense_form(conv).window.input
+    return _to_depth(x.astype(conv.accumulate), _input_pads(conv), 1, cells, conv.window.strides)
 
 
 def _kernel(w, conv):
     """w′ (*taps, strides · c, k)."""
-    return _to_depth(w.astype(conv.accumulate), _kernel_pads(conv), 0, _dense(conv).window.size, conv.window.strides)
+    taps = dense_form(conv).window.size
+    return _to_depth(w.astype(conv.accumulate), _kernel_pads(conv), 0, taps, conv.window.strides)
 
 
 def _to_depth(a, pads, first, blocks, strides):
@@ -71,11 +78,11 @@ def _to_depth(a, pads, first, blocks, strides):
     return a.reshape(*before, *blocks, -1, *after[1:])
 
 
-def _to_space(a, conv):
-    """x′ -> x: the way back, and at once the adjoint, as nothing is moved to two places."""
-    dims, blocks, strides = conv.window.dims, _dense(conv).window.input, conv.window.strides
-    n, c = a.shape[0], a.shape[-1] // math.prod(strides)
-    pairs = interleave((1 + dim, 1 + dims + dim) for dim in range(dims))
-    a = a.reshape(n, *blocks, *strides, c).transpose(0, *pairs, 1 + 2 * dims)
-    a = a.reshape(n, *(m * s for m, s in zip(blocks, strides)), c)
-    return lax.pad(a, jnp.zeros((), a.dtype), [(-lo, -hi, 0) for lo, hi in _input_pads(conv)])
+def _to_space(a, pads, first, blocks, strides):
+    """The way back, and at once the adjoint, as nothing is moved to two places."""
+    dims, before, after = len(blocks), a.shape[:first], a.shape[first + len(blocks) + 1 :]
+    a = a.reshape(*before, *blocks, *strides, a.shape[first + dims] // math.prod(strides), *after)
+    pairs = interleave((first + dim, first + dims + dim) for dim in range(dims))
+    a = a.transpose(*range(first), *pairs, *range(first + 2 * dims, a.ndim))
+    a = a.reshape(*before, *(m * s for m, s in zip(blocks, strides)), *a.shape[first + 2 * dims :])
+    return lax.pad(a, jnp.zeros((), a.dtype), [(-lo, -hi, 0) for lo, hi in pads])

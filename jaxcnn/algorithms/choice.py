@@ -46,7 +46,9 @@ LONG = 64  # numbers of a window of x; with no more of them the copies of x are 
 SMALL = 9  # taps; the columns of a larger window cost as much as they win
 MOST = 64 * 64  # numbers of a tap of a group; with more of them a group has its own dense kernel gradient
 FRESH = 48e6  # bytes of columns that the library of one core makes anew for each call, at more cost than the products
-CALLS = 6e6  # products of numbers, of a tap; fewer are done sooner than Winograd's matrix products are called
+CALLS = 6e6  # products of numbers, of a tap; fewer (forward: a quarter) are done sooner than Winograd's are called
+LARGE = 8e6  # bytes of the columns of an example; strips of it copy rows that they share
+MANY = 32  # examples; with as many or more native kernel gradients of few channels to few are slow
 AT_ONCE = 16e6  # bytes of copies; more of them fall out of the cache before they are used
 THIN = 16  # channels; no more leave the forward map's columns, and the native kernel gradient, too little to multiply
 
@@ -87,7 +89,9 @@ def forward(x: Shape, w: Shape, conv: Convolution) -> Algorithm:
     if math.prod(conv.window.input) < conv.window.taps <= UNROLL:  # ResNet 3×3 on (32,2,2,512): 4 (4), native 263 (253)
         return columns.forward
     # ResNet: 24 (24), native 48 (31); (1,150,150,128): 24 (20), 42 (33); (2,112,112,32): 1.9 (2.0), 2.8 (2.5)
-    if winograd.fits(conv) and winograd.pays(conv, x[0], c, k) and min(c, k) >= WIDE:
+    # but a group of 32 of (8,7,7), 32 of them: 6.2 (6.8), taller 3.2 (4.0); 32 of (4,14,14): 0.21 (0.21), 0.18 (0.17)
+    called_for = 4 * _products_of_tap(x[0], c, k, conv) >= CALLS
+    if winograd.fits(conv) and winograd.pays(conv, x[0], c, k) and min(c, k) >= WIDE and called_for:
         return winograd.forward
     # DeepLab: 11 (11), native 20 (19), dilation 4: 15 (16), 19 (20); but 12 of (2,33,33,256): 15 (16), 13 (17)
     if _pays_interleaved(x[0], c, k, conv, 0.6):
@@ -163,6 +167,12 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
         return partial(dilated.kernel_gradient, dense=_run(kernel_gradient))
     if _pays_apart(c, k, conv):
         return apart.kernel_gradient
+    if _sums_in_blocks(x[0], c, k, conv):  # 5×5/2 of 64 to 128, (16,32,32): 11 (12), columns 14 (14), native 20 (20)
+        return partial(blocks.kernel_gradient, dense=_run(kernel_gradient))
+    # DCGAN 4×4/2, 64 to 128, (64,32,32): 34 (35), native (75), columns 37 (38); of 32, (4,80,80): 3.5 (3.2), 5.9 (4.5)
+    strided = conv.window.dims == 2 and max(conv.window.strides) > 1 and SMALL < taps <= UNROLL
+    if strided and min(c, k) > NARROW and columns.size((1, *x[1:]), conv) <= LARGE:
+        return apart.kernel_gradient if c >= 2 * WIDE and apart.fits(conv) else columns.kernel_gradient
     # 5×5 of 32 to 64 channels, (4,80,80): (15), shifts (22); 8×8/2 of 64 to 48, (8,60,60): (14), tapwise (21); but
     # 3×3/2 of 128 to 256 channels, (32,28,28): (26), columns (25)
     wide_columns = max(conv.window.strides) > 1 and taps <= SMALL and c > 2 * WIDE
@@ -184,6 +194,10 @@ def kernel_gradient(x: Shape, dz: Shape, conv: Convolution) -> Algorithm:
         # dilated 3×3 of 16 to 256, (2,103,103): columns 15 (14), shifts 34 (33)
         narrower = shifts.bytes_of_one(c, k, conv) <= columns.size((1, *x[1:]), conv)
         return shifts.kernel_gradient if narrower else columns.kernel_gradient
+    many = isinstance(x[0], int) and x[0] >= MANY
+    # 3×3 of 4 to 12 channels, (32,64,64): 4.5 (2.7), native 12 (6.2); 5×5 of 3 to 16, (64,32,32): 3.8 (2.2), 8.8 (3.3)
+    if many and 2 < c < NARROW < k <= THIN and taps <= UNROLL and shifts.fits(conv):
+        return shifts.kernel_gradient
     if native.on_one_core(conv, c, k) and taps <= UNROLL and isinstance(x[0], int) and columns.size(x, conv) > FRESH:
         return columns.kernel_gradient  # 7×7/2 of 96 to 24, (32,47,47): 53, native 240 (53)
     if _in_columns(x[0], c, k, conv.window):
@@ -202,8 +216,27 @@ def _sums_in_tiles(n: Any, c: int, k: int, conv: Convolution) -> bool:
     """
     if winograd.choose(conv, n, c, k) is winograd.SMALL:
         return winograd.pays(conv, n, c, k) and c >= WIDE and k > THIN and c * k > WIDE**2
-    outputs = (n if isinstance(n, int) else 1) * math.prod(conv.window.output)
-    return min(c, k) >= NARROW and max(c, k) > THIN and outputs * c * k >= CALLS
+    return min(c, k) >= NARROW and max(c, k) > THIN and _products_of_tap(n, c, k, conv) >= CALLS
+
+
+def _products_of_tap(n: Any, c: int, k: int, conv: Convolution) -> int:
+    """Of an example, if it is not known how many there are."""
+    return (n if isinstance(n, int) else 1) * math.prod(conv.window.output) * c * k
+
+
+def _sums_in_blocks(n: Any, c: int, k: int, conv: Convolution) -> bool:
+    """Whether the blocks of a strided window, beside each other, are a dense one that Winograd's form makes cheap.
+
+    5×5/2 of 3 to 32, (4,224,224): 3.7 (4.5), columns 5.7 (7.1); 6×6/2 of 64, (8,60,60): 8.9 (8.5), tapwise 31, native
+    (24). But 5×5/2 of 128 to 256, (16,16,16), of few tiles: 22 (20), columns 12 (12).
+    """
+    if not blocks.fits(conv) or conv.window.dims != 2:
+        return False
+    form, c = blocks.dense_form(conv), math.prod(conv.window.strides) * c
+    if not (winograd.fits(form) and _sums_in_tiles(n, c, k, form)):
+        return False
+    products = math.prod(conv.window.strides) * winograd.entries(form, winograd.choose(form, n, c, k))
+    return products <= 0.7 * conv.window.taps * math.prod(conv.window.output)
 
 
 def _pays_interleaved(n: Any, c: int, k: int, conv: Convolution, most: float) -> bool:
@@ -261,8 +294,10 @@ def _in_columns(n: Any, c: int, k: int, window: Window) -> bool:
     alone = are_one(n, 1)
     if not _keeps_operands(window) and window.taps <= UNROLL:
         return True  # 4 taps of 96 to 256, (4,1216), 2 pads: 7.5 (11), native 546 (614)
-    if not 1 < window.taps <= (2 * UNROLL if alone and c <= NARROW else UNROLL):
-        return False  # AlexNet 11×11/4: 13 (9.6), in columns 11 (12)
+    # 9×9 of 4 to 64, (8,96,96): 39 (30), native 500 (97); but AlexNet 11×11/4: 11 (12), native 13 (9.6)
+    widens = 2 * c <= NARROW and k > WIDE and max(window.strides) <= 2
+    if not 1 < window.taps <= (2 * UNROLL if c <= NARROW and (alone or widens) else UNROLL):
+        return False
     if window.dims == 1:  # M5: 2.8 (2.8), native 2.0 (1.9); one by one 3.0 (3.0), native 13 (12)
         return alone or k <= THIN < c
     if c <= NARROW:  # VGG 3×3 of 3: 4.9 (4.4), native 7.6 (5.6); LeNet 5×5: 0.8 (0.7), native 0.6 (0.5)

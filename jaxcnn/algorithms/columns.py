@@ -34,7 +34,7 @@ def forward(x: jax.Array, w: jax.Array, conv: Convolution) -> jax.Array:
 
 def kernel_gradient(x: jax.Array, dz: jax.Array, conv: Convolution) -> jax.Array:
     """dw = Σ over chunks of columns(x)ᵀ · dz."""
-    return sum_strips(_kernel_gradient, x, dz, conv, rows_of_strip(dz.shape[1], size((1, x.shape[-1]), conv)))
+    return sum_strips(_kernel_gradient, x, dz, conv, rows_of_strip(dz.shape[1], size((1, x.shape[-1]), conv), CHUNK))
 
 
 def _kernel_gradient(x, dz, conv):
