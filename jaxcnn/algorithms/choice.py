@@ -89,7 +89,7 @@ def forward(x: Shape, w: Shape, conv: Convolution) -> Algorithm:
     if math.prod(conv.window.input) < conv.window.taps <= UNROLL:  # ResNet 3×3 on (32,2,2,512): 4 (4), native 263 (253)
         return columns.forward
     # ResNet: 24 (24), native 48 (31); (1,150,150,128): 24 (20), 42 (33); (2,112,112,32): 1.9 (2.0), 2.8 (2.5)
-    # but a group of 32 of (8,7,7), 32 of them: 6.2 (6.8), taller 3.2 (4.0); 32 of (4,14,14): 0.21 (0.21), 0.18 (0.17)
+    # but 32 groups of 32, (8,7,7): 6.2 (6.8), taller 3.2, native (5.1); 32 channels, (4,14,14): 0.21 (0.21), 0.18 (0.20)
     called_for = 4 * _products_of_tap(x[0], c, k, conv) >= CALLS
     if winograd.fits(conv) and winograd.pays(conv, x[0], c, k) and min(c, k) >= WIDE and called_for:
         return winograd.forward
@@ -228,15 +228,20 @@ def _sums_in_blocks(n: Any, c: int, k: int, conv: Convolution) -> bool:
     """Whether the blocks of a strided window, beside each other, are a dense one that Winograd's form makes cheap.
 
     5×5/2 of 3 to 32, (4,224,224): 3.7 (4.5), columns 5.7 (7.1); 6×6/2 of 64, (8,60,60): 8.9 (8.5), tapwise 31, native
-    (24). But 5×5/2 of 128 to 256, (16,16,16), of few tiles: 22 (20), columns 12 (12).
+    (24); AlexNet: 8.5 (12), native 45 (13). But 5×5/2 of 128 to 256, (16,16,16), few tiles: 22 (20), columns 12 (12).
     """
     if not blocks.fits(conv) or conv.window.dims != 2:
         return False
     form, c = blocks.dense_form(conv), math.prod(conv.window.strides) * c
     if not (winograd.fits(form) and _sums_in_tiles(n, c, k, form)):
         return False
-    products = math.prod(conv.window.strides) * winograd.entries(form, winograd.choose(form, n, c, k))
-    return products <= 0.7 * conv.window.taps * math.prod(conv.window.output)
+    return _part_in_tiles(conv, math.prod(conv.window.strides), form, n, c, k) <= 0.7
+
+
+def _part_in_tiles(conv: Convolution, times: int, form: Convolution, n: Any, c: int, k: int) -> float:
+    """So many times the products of Winograd's form of `form`, over those of conv."""
+    products = times * winograd.entries(form, winograd.choose(form, n, c, k))
+    return products / (conv.window.taps * math.prod(conv.window.output))
 
 
 def _pays_interleaved(n: Any, c: int, k: int, conv: Convolution, most: float) -> bool:
@@ -244,8 +249,8 @@ def _pays_interleaved(n: Any, c: int, k: int, conv: Convolution, most: float) ->
     form, images = dilated.dense_form(conv), math.prod(conv.window.dilation)
     if not (dilated.fits(conv) and winograd.fits(form) and min(c, k) >= WIDE and c * k > WIDE**2):
         return False
-    products = images * winograd.entries(form, winograd.choose(form, n * images, c, k))
-    return products <= most * conv.window.taps * math.prod(conv.window.output) and winograd.pays(form, n * images, c, k)
+    fewer = _part_in_tiles(conv, images, form, n * images, c, k) <= most
+    return fewer and winograd.pays(form, n * images, c, k)
 
 
 def _pays_apart(c: int, k: int, conv: Convolution) -> bool:
