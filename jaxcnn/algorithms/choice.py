@@ -89,7 +89,7 @@ def forward(x: Shape, w: Shape, conv: Convolution) -> Algorithm:
     if math.prod(conv.window.input) < conv.window.taps <= UNROLL:  # ResNet 3×3 on (32,2,2,512): 4 (4), native 263 (253)
         return columns.forward
     # ResNet: 24 (24), native 48 (31); (1,150,150,128): 24 (20), 42 (33); (2,112,112,32): 1.9 (2.0), 2.8 (2.5)
-    # but 32 groups of 32, (8,7,7): 6.2 (6.8), taller 3.2, native (5.1); 32 channels, (4,14,14): 0.21 (0.21), 0.18 (0.20)
+    # but 32 groups of 32, (8,7,7): 6.2 (6.8), taller 3.2, native (5.1); 32 of (4,14,14): 0.21 (0.21), 0.18 (0.20)
     called_for = 4 * _products_of_tap(x[0], c, k, conv) >= CALLS
     if winograd.fits(conv) and winograd.pays(conv, x[0], c, k) and min(c, k) >= WIDE and called_for:
         return winograd.forward
